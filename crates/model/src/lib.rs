@@ -1,0 +1,26 @@
+//! The words that every part of keras-weights shares.
+//!
+//! Nothing here knows a file format, Keras or Node. A container reader
+//! (crate `kw-formats`) turns bytes of a [`ByteSource`] into a [`Catalogue`];
+//! crate `kw-keras` says what the names mean; crate `kw-node` hands arrays to JavaScript.
+#![forbid(unsafe_code)]
+
+mod byte_source;
+mod cancel;
+mod catalogue;
+mod digest;
+mod dtype;
+mod error;
+mod limits;
+mod shape;
+mod weights_reader;
+
+pub use byte_source::{ByteSource, CountingSource, FileSource, MemorySource, SliceSource};
+pub use cancel::Cancel;
+pub use catalogue::{AttributeValue, Catalogue, CatalogueBuilder, Group, Location, TensorEntry};
+pub use digest::{Crc32c, crc32c};
+pub use dtype::DType;
+pub use error::{Code, Context, Detail, Result, WeightsError};
+pub use limits::Limits;
+pub use shape::Shape;
+pub use weights_reader::WeightsReader;
