@@ -1,1 +1,8 @@
-//! Placeholder.
+//! Container formats: bytes to named arrays and back.
+//!
+//! One module and one cargo feature per format; none knows another, and none
+//! knows Keras. Each reader implements [`kw_model::WeightsReader`].
+#![forbid(unsafe_code)]
+
+#[cfg(feature = "hdf5")]
+pub mod hdf5;

@@ -1,0 +1,1 @@
+//! The planned HDF5 writer.
