@@ -66,6 +66,7 @@ pub struct Catalogue {
     entries: Vec<TensorEntry>,
     by_path: HashMap<String, usize>,
     groups: BTreeMap<String, Group>,
+    refusals: BTreeMap<String, WeightsError>,
     sources: Vec<Arc<dyn ByteSource>>,
 }
 
@@ -74,6 +75,7 @@ impl std::fmt::Debug for Catalogue {
         f.debug_struct("Catalogue")
             .field("entries", &self.entries)
             .field("groups", &self.groups)
+            .field("refusals", &self.refusals)
             .finish_non_exhaustive()
     }
 }
@@ -102,6 +104,32 @@ impl Catalogue {
         self.by_path.get(path).copied()
     }
 
+    /// Index of a tensor that somebody needs, by its exact path.
+    ///
+    /// # Errors
+    /// The reason why it was refused, if it or a group around it was; else [`Code::Missing`].
+    pub fn require(&self, path: &str) -> Result<usize> {
+        self.find(path).ok_or_else(|| match self.refusal(path) {
+            Some(error) => error.clone(),
+            None => WeightsError::new(Code::Missing, format!("the file holds no tensor {path}")).weight(path),
+        })
+    }
+
+    /// Why the container's object at `path`, or a group around it, was left out of this catalogue
+    /// (a link to elsewhere, a type that is no tensor, an unknown filter); `None` if nothing was.
+    pub fn refusal(&self, path: &str) -> Option<&WeightsError> {
+        if self.refusals.is_empty() {
+            return None;
+        }
+        let parents = path.match_indices('/').filter_map(|(end, _)| path.get(..end));
+        std::iter::once(path).chain(parents).find_map(|path| self.refusals.get(path))
+    }
+
+    /// Everything that was left out, by path, each with its reason.
+    pub fn refusals(&self) -> &BTreeMap<String, WeightsError> {
+        &self.refusals
+    }
+
     /// A group by its path, `""` for the root.
     pub fn group(&self, path: &str) -> Option<&Group> {
         self.groups.get(path)
@@ -128,13 +156,30 @@ pub struct CatalogueBuilder {
 impl CatalogueBuilder {
     /// An empty catalogue over `sources`.
     pub fn new(sources: Vec<Arc<dyn ByteSource>>, limits: Limits) -> Self {
-        let catalogue = Catalogue { entries: Vec::new(), by_path: HashMap::new(), groups: BTreeMap::new(), sources };
+        let catalogue = Catalogue {
+            entries: Vec::new(),
+            by_path: HashMap::new(),
+            groups: BTreeMap::new(),
+            refusals: BTreeMap::new(),
+            sources,
+        };
         CatalogueBuilder { catalogue, limits, total: 0 }
     }
 
     /// Adds a group.
     pub fn group(&mut self, path: impl Into<String>, group: Group) {
         self.catalogue.groups.insert(path.into(), group);
+    }
+
+    /// Leaves out the object at `path` and everything below it, for the reason that whoever needs it will see.
+    ///
+    /// # Errors
+    /// [`Code::Limit`]: what is left out counts like tensors.
+    pub fn refuse(&mut self, path: impl Into<String>, reason: WeightsError) -> Result<()> {
+        let count = self.catalogue.refusals.len() as u64;
+        Limits::check("objects in the file", count.saturating_add(1), self.limits.max_tensors, "objects")?;
+        self.catalogue.refusals.insert(path.into(), reason);
+        Ok(())
     }
 
     /// Adds a tensor.
@@ -210,7 +255,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::{CatalogueBuilder, Location, TensorEntry};
-    use crate::{Code, DType, Limits, MemorySource, Shape};
+    use crate::{Code, DType, Limits, MemorySource, Shape, WeightsError};
 
     fn entry(path: &str, byte_len: u64, offset: u64) -> TensorEntry {
         TensorEntry {
@@ -222,6 +267,23 @@ mod tests {
             digest: None,
             attributes: BTreeMap::new(),
         }
+    }
+
+    #[test]
+    fn what_was_left_out_answers_with_its_reason() {
+        let mut builder = CatalogueBuilder::new(Vec::new(), Limits { max_tensors: 2, ..Limits::default() });
+        let reason = |code| WeightsError::new(code, "a reason");
+        builder.refuse("a/link", reason(Code::Unsupported)).expect("first");
+        builder.refuse("b", reason(Code::Limit)).expect("second");
+        assert_eq!(builder.refuse("c", reason(Code::Limit)).map_err(|e| e.code()), Err(Code::Limit));
+        let catalogue = builder.finish();
+        let code = |path: &str| catalogue.require(path).map_err(|error| error.code());
+        assert_eq!(code("a/link"), Err(Code::Unsupported));
+        assert_eq!(code("a/link/inner/x"), Err(Code::Unsupported));
+        assert_eq!(code("a/linked"), Err(Code::Missing));
+        assert_eq!(code("a"), Err(Code::Missing));
+        assert_eq!(code("b/x"), Err(Code::Limit));
+        assert_eq!(catalogue.refusals().len(), 2);
     }
 
     #[test]
