@@ -47,7 +47,7 @@ export default defineConfig(
     languageOptions: {
       globals: {
         ...Object.fromEntries(
-          ["Buffer", "URL", "console", "process", "performance", "setTimeout", "clearTimeout", "fetch", "gc"].map(
+          ["Buffer", "URL", "console", "process", "performance", "setTimeout", "clearTimeout", "TextDecoder", "gc"].map(
             (name) => [name, "readonly"],
           ),
         ),

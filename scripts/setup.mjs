@@ -12,7 +12,7 @@ import { join, relative } from "node:path";
 import { npm, output, root, run } from "./lib/run.mjs";
 
 const nativeStamp = join(root, "native", ".stamp.json");
-const tsStamp = join(root, "dist", ".stamp.json");
+const tsStamp = join(root, "native", ".stamp-ts.json");
 
 function readJson(path) {
   try {
@@ -89,7 +89,7 @@ function setUpNative({ force, profile }) {
 
 function setUpTypeScript({ force }) {
   const sources = digest(["ts", "native/binding.d.cts", "tsdown.config.ts", "tsconfig.json", "package.json"]);
-  if (!force && readJson(tsStamp)?.sources === sources) return;
+  if (!force && existsSync(join(root, "dist", "index.mjs")) && readJson(tsStamp)?.sources === sources) return;
   console.log("building TypeScript");
   rmSync(join(root, "dist"), { recursive: true, force: true });
   run("tsdown", ["--log-level", "warn"]);
