@@ -262,16 +262,18 @@ def load_model(job):
 
 @op
 def load_checkpoint(job):
-    """{model, file: prefix, root?: "self" | "model", status?: default assert_consumed, expected_npz?}"""
+    """{model, file: prefix, root?: "self" | "model", method?: "read" | "restore", status?, expected_npz?}
+
+    restore also wants tf.train.Checkpoint's save_counter in the file; read does not. status: default assert_consumed.
+    """
     with Stage("build"):
         model = built(job["model"])
         zero(model.weights)
         zero(optimizer_variables(model))
     with Heard() as heard, Stage("load"):
         checkpoint = tf.train.Checkpoint(model=model) if job.get("root") == "model" else tf.train.Checkpoint(model)
-        status = checkpoint.read(job["file"]) if job.get("read") else checkpoint.restore(job["file"])
-        if job.get("status", "assert_consumed"):
-            getattr(status, job.get("status", "assert_consumed"))()
+        status = getattr(checkpoint, job.get("method", "read"))(job["file"])
+        getattr(status, job.get("status", "assert_consumed"))()
     return {**verdict(model, job.get("expected_npz"), job.get("eager", False)), "warnings": heard.list}
 
 
