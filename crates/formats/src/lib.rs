@@ -6,3 +6,8 @@
 
 #[cfg(feature = "hdf5")]
 pub mod hdf5;
+#[cfg(feature = "tf-checkpoint")]
+pub mod tf_checkpoint;
+
+#[cfg(feature = "tf-checkpoint")]
+mod buffers;
