@@ -3,9 +3,9 @@
 //   npm run test:oracle             all
 //   npm run test:oracle -- legacy   only files whose path contains "legacy"
 import { finish, runVitest } from "./lib/suites.mjs";
-import { ensureVenv } from "../__test__/oracle/venv.mjs";
+import { pythonOracle } from "../__test__/oracle/venv.mjs";
 
-const python = await ensureVenv();
+const python = await pythonOracle();
 const filters = process.argv.slice(2).filter((argument) => !argument.startsWith("--"));
 finish([
   await runVitest({

@@ -9,10 +9,7 @@ import { fileURLToPath } from "node:url";
 export const root = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
 
 /** Folder for what is dear to make and safe to lose. It lies outside the checkout. */
-export const cacheFolder = join(
-  process.env["KERAS_WEIGHTS_CACHE"] ??
-    join(process.env["XDG_CACHE_HOME"] ?? join(homedir(), ".cache"), "keras-weights"),
-);
+export const cacheFolder = join(process.env["XDG_CACHE_HOME"] || join(homedir(), ".cache"), "keras-weights");
 
 /**
  * Cargo's target folder. One for each checkout: two checkouts in one folder would overwrite each other's
