@@ -1,1 +1,33 @@
-//! Placeholder.
+//! What Keras means by the names in a weights file.
+//!
+//! A model arrives as a [`ModelTree`]; a file as an [`OpenedFile`]. [`plan_load`] matches the two and says what every
+//! variable will get before anything changes; [`plan_save`] lays a file out and [`execute_save`] writes it. The rules
+//! are those of Keras 2 (`tf_keras`) and Keras 3; where we differ on purpose, `docs/compatibility.md` has a row.
+#![forbid(unsafe_code)]
+
+pub mod cast;
+mod convert;
+mod detect;
+mod format;
+mod layout;
+mod load;
+mod matching;
+mod naming;
+mod open;
+mod orders;
+mod recipe;
+mod report;
+mod save;
+mod tree;
+mod tree_check;
+
+pub use detect::{Content, detect};
+pub use format::{Format, to_save};
+pub use load::{Assignment, LoadOptions, LoadPlan, Value, plan_load};
+pub use naming::snake_case;
+pub use open::{OpenedFile, open, open_bytes, open_source};
+pub use orders::{Orders, WeightOrders, weight_orders};
+pub use recipe::{Expression, Order, Recipe};
+pub use report::{Cast, LoadReport, SaveReport, Skipped, Warning, WarningCode};
+pub use save::{KERAS2_VERSION, KERAS3_VERSION, SaveOptions, SavePlan, ValueStream, execute_save, plan_save};
+pub use tree::{Attribute, Converter, Flavor, ModelTree, Node, NodeKind, TREE_VERSION, Trackable, Tracked, Variable};

@@ -208,6 +208,13 @@ impl WeightsError {
         &self.0.context
     }
 
+    /// Adds to the end of the sentence.
+    #[must_use]
+    pub fn with_note(mut self, note: &str) -> Self {
+        self.0.message.push_str(note);
+        self
+    }
+
     /// Says which file; an inner file name that is already there stays.
     #[must_use]
     pub fn file(mut self, file: impl Into<String>) -> Self {

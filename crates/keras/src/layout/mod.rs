@@ -1,0 +1,8 @@
+//! How Keras lays weights out in a container: one module a layout, reading apart from writing.
+
+pub(crate) mod legacy_load;
+pub(crate) mod legacy_names;
+pub(crate) mod legacy_save;
+pub(crate) mod object_load;
+pub(crate) mod object_paths;
+pub(crate) mod object_save;
