@@ -10,6 +10,7 @@ import { formatFeatures } from "./lib/workspace.mjs";
 
 const checks = [
   ["rustfmt", ["cargo", ["fmt", "--all", "--check"]]],
+  ["rustfmt of the judge", ["cargo", ["fmt", "--check", "--manifest-path", "crates/hdf5-judge/Cargo.toml"]]],
   ["clippy", ["cargo", ["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"]]],
   ...formatFeatures().map((feature) => [
     `format alone: ${feature}`,

@@ -1,1 +1,15 @@
-//! Placeholder.
+//! The Node addon. Options come in as JSON, values go out as `ArrayBuffer`s over memory of ours.
+//!
+//! Only `ts/native.ts` sees what is exported here; it is no public interface.
+#![expect(unreachable_pub, reason = "the modules are private, and napi's macros need their items public")]
+
+mod buffers;
+mod failure;
+mod job;
+mod pool;
+
+/// The version of the addon; TypeScript compares it with its own.
+#[napi_derive::napi(catch_unwind)]
+pub fn version() -> &'static str {
+    env!("CARGO_PKG_VERSION")
+}

@@ -11,6 +11,8 @@ mod checksum;
 mod data_files;
 mod dtypes;
 mod entry;
+#[cfg(test)]
+mod hostile_tests;
 mod object_graph;
 mod open;
 mod reader;

@@ -165,7 +165,14 @@ fn locks_reach_everyone(file: &File) -> bool {
         .is_ok_and(|stat| LOCAL.iter().any(|&magic| i128::from(stat.f_type) & 0xffff_ffff == i128::from(magic)))
 }
 
-#[cfg(not(target_os = "linux"))]
+#[cfg(target_vendor = "apple")]
+fn locks_reach_everyone(file: &File) -> bool {
+    /// `MNT_LOCAL` of statfs(2): not a network file system.
+    const LOCAL: u32 = 0x1000;
+    rustix::fs::fstatfs(file).is_ok_and(|stat| stat.f_flags & LOCAL != 0)
+}
+
+#[cfg(not(any(target_os = "linux", target_vendor = "apple")))]
 fn locks_reach_everyone(_file: &File) -> bool {
     false
 }

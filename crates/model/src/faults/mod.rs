@@ -9,6 +9,10 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+mod power_loss;
+
+pub use power_loss::{Disk, states_after_power_loss};
+
 use crate::{ByteSource, Code, FileInfo, Filesystem, Result, WeightsError, WritableFile};
 
 /// One step, in the words of [`Filesystem`] and [`WritableFile`].
