@@ -193,6 +193,13 @@ impl WeightsError {
         Self::new(code, format!("could not {action} {}: {error}", path.display())).file(path.display().to_string())
     }
 
+    /// Puts a place before the sentence: "layers/dense/vars/0: the range is outside the file".
+    #[must_use]
+    pub fn at(mut self, place: impl fmt::Display) -> Self {
+        self.0.message = format!("{place}: {}", self.0.message);
+        self
+    }
+
     /// The stable code.
     pub fn code(&self) -> Code {
         self.0.code
