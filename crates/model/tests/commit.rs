@@ -1,7 +1,7 @@
 //! One file is replaced as a whole or not at all, whatever goes wrong.
 #![expect(clippy::unwrap_used, reason = "helpers of a test may fail it")]
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
@@ -364,6 +364,8 @@ fn a_new_file_under_its_final_name_is_exclusive() {
 #[cfg(unix)]
 mod unix {
     use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use std::fs::File;
 
     use super::*;
 

@@ -1,6 +1,6 @@
 //! Collects what a file is to hold, and refuses what HDF5 cannot.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use kw_model::{Code, DType, Result, Shape, WeightsError};
 
@@ -50,6 +50,8 @@ pub struct DatasetOptions {
 pub struct H5Builder {
     pub(super) objects: Vec<Object>,
     by_path: HashMap<String, usize>,
+    /// Object and name of every attribute.
+    attribute_names: HashSet<(usize, String)>,
     datasets: usize,
 }
 
@@ -83,7 +85,12 @@ impl H5Builder {
     /// A file with nothing but the root group.
     pub fn new() -> Self {
         let root = Object { path: String::new(), attributes: Vec::new(), kind: Kind::Group { members: Vec::new() } };
-        H5Builder { objects: vec![root], by_path: HashMap::from([(String::new(), 0)]), datasets: 0 }
+        H5Builder {
+            objects: vec![root],
+            by_path: HashMap::from([(String::new(), 0)]),
+            attribute_names: HashSet::new(),
+            datasets: 0,
+        }
     }
 
     /// Adds a group and the groups above it; does nothing for those that exist. `""` is the root.
@@ -102,9 +109,14 @@ impl H5Builder {
     /// set already, for an empty name, for a NUL in a name or in a text (which HDF5 strings end at).
     pub fn attribute(&mut self, object: &str, name: &str, value: H5Attribute) -> Result<()> {
         let place = if object.is_empty() { "the file" } else { object };
-        let found = self.by_path.get(object).and_then(|&number| self.objects.get_mut(number)).ok_or_else(|| {
-            WeightsError::new(Code::Missing, format!("there is no group or dataset {object} for the attribute {name}"))
-        })?;
+        let found = self.by_path.get(object).and_then(|&number| Some((number, self.objects.get_mut(number)?)));
+        let Some((number, found)) = found else {
+            return Err(WeightsError::new(
+                Code::Missing,
+                format!("there is no group or dataset {object} for the attribute {name}"),
+            )
+            .weight(object));
+        };
         let refuse = |why: String| Err(WeightsError::new(Code::Name, why).weight(object));
         if name.is_empty() || name.contains('\0') {
             return refuse(format!("'{}' cannot be the name of an attribute of {place}", name.escape_default()));
@@ -113,7 +125,8 @@ impl H5Builder {
             return refuse(format!("the attribute {name} of {place} holds a NUL character, which HDF5 strings end at"));
         }
         let takes_digest = matches!(&found.kind, Kind::Dataset { options, .. } if options.digest);
-        if found.attributes.iter().any(|(other, _)| other == name) || (takes_digest && name == DIGEST_ATTRIBUTE) {
+        let is_new = self.attribute_names.insert((number, name.to_owned()));
+        if !is_new || (takes_digest && name == DIGEST_ATTRIBUTE) {
             return refuse(format!("{place} would have two attributes called {name}"));
         }
         found.attributes.push((name.to_owned(), value));
@@ -197,7 +210,7 @@ impl H5Builder {
 
 /// One part of a path.
 fn check_name(name: &str, path: &str) -> Result<()> {
-    if name.is_empty() || name == "." || name.contains('\0') {
+    if name.is_empty() || name == "." || name.contains('\0') || path.starts_with('/') {
         return Err(WeightsError::new(
             Code::Name,
             format!(
