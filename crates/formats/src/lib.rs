@@ -8,6 +8,9 @@
 pub mod hdf5;
 #[cfg(feature = "tf-checkpoint")]
 pub mod tf_checkpoint;
+#[cfg(feature = "zip")]
+pub mod zip;
 
-#[cfg(feature = "tf-checkpoint")]
+#[cfg(any(feature = "tf-checkpoint", feature = "zip"))]
+#[allow(dead_code, reason = "each format uses some of it")]
 mod buffers;

@@ -27,7 +27,7 @@ pub use byte_source::{ByteSource, CountingSource, FileSource, MemorySource, Slic
 pub use cancel::Cancel;
 pub use catalogue::{AttributeValue, Catalogue, CatalogueBuilder, Group, Location, TensorEntry};
 pub use commit::commit_file;
-pub use digest::{Crc32c, crc32c};
+pub use digest::{Crc32, Crc32c, crc32, crc32c};
 pub use dtype::DType;
 pub use error::{Code, Context, Detail, Result, WeightsError};
 pub use file_sink::FileSink;
