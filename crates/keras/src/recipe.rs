@@ -344,6 +344,8 @@ mod tests {
 
     use super::{Expression, Order, Recipe};
 
+    type Make = fn(Expression) -> Result<Expression>;
+
     /// One float32 tensor holding 0, 1, 2, ….
     struct Counting(Catalogue);
 
@@ -391,7 +393,6 @@ mod tests {
     #[test]
     fn every_step_is_numpys() {
         let table = Counting::new(&[2, 3]);
-        type Make = fn(Expression) -> Result<Expression>;
         let cases: [(Vec<u64>, Vec<f32>, Make); 6] = [
             (vec![3, 2], vec![0., 3., 1., 4., 2., 5.], |x| x.transpose(&[1, 0])),
             // numpy: x.T.reshape(x.shape, order="F") and order="C", from the converter's own documentation.

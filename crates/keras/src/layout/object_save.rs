@@ -85,3 +85,54 @@ impl Walker<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use serde_json::Value as Json;
+
+    use super::places;
+    use crate::tree::{Flavor, ModelTree};
+
+    fn golden(name: &str) -> String {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../__test__/fixtures/trees").join(name);
+        std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    }
+
+    /// Groups, names and variables in the order in which Keras' own savers made them for the live models.
+    #[test]
+    fn objects_are_visited_as_keras_visits_them() {
+        let mut groups = 0;
+        for (short, flavor) in [("k2", Flavor::Keras2), ("k3", Flavor::Keras3)] {
+            let orders: Json = serde_json::from_str(&golden(&format!("orders.{short}.json"))).expect("JSON");
+            for (model, recorded) in orders.as_object().expect("an object") {
+                let tree = ModelTree::from_json(&golden(&format!("{model}.{short}.json"))).expect("a tree");
+                let found: Vec<Json> = places(&tree, &[], true)
+                    .expect("walks")
+                    .into_iter()
+                    .map(|place| {
+                        let node = &tree.nodes[place.node];
+                        match flavor {
+                            Flavor::Keras2 => serde_json::json!([place.path, place.node]),
+                            Flavor::Keras3 => {
+                                let own = node.saved_variables().into_iter().map(|variable| {
+                                    // The recorder knows live variables only.
+                                    if tree.variables[variable].is_virtual { -1 } else { i64::try_from(variable).expect("small") }
+                                });
+                                serde_json::json!([place.path, node.name, own.collect::<Vec<_>>()])
+                            }
+                        }
+                    })
+                    .collect();
+                let expected = recorded["saved"].as_array().expect("a list");
+                for (found, expected) in found.iter().zip(expected) {
+                    assert_eq!(found, expected, "{model} {flavor:?}");
+                }
+                assert_eq!(found.len(), expected.len(), "{model} {flavor:?}");
+                groups += found.len();
+            }
+        }
+        assert!(groups > 400, "compared {groups} groups");
+    }
+}
