@@ -56,6 +56,9 @@ pub struct Variable {
     /// True when no model holds it: a value that exists only for a file, such as a kernel with low-rank updates merged in.
     #[serde(rename = "virtual", default, skip_serializing_if = "is_false")]
     pub is_virtual: bool,
+    /// For a virtual variable: the variable that takes the file's value when it is loaded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stands_for: Option<usize>,
 }
 
 /// What kind of object a node is; the walks differ by it.

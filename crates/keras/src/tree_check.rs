@@ -20,6 +20,17 @@ pub(crate) fn check(tree: &ModelTree) -> Result<()> {
             .byte_len(variable.dtype)
             .map_err(|error| wrong(format!("{}: {}", variable.path, error.message())))?;
     }
+    for variable in &tree.variables {
+        let Some(real) = variable.stands_for else { continue };
+        bounds.variable(real, "standsFor")?;
+        let same = tree.variables.get(real).is_some_and(|real| real.shape == variable.shape && !real.is_virtual);
+        if !same || !variable.is_virtual {
+            return Err(wrong(format!(
+                "{}: standsFor belongs to a virtual variable and names one like it",
+                variable.path
+            )));
+        }
+    }
     for node in &tree.nodes {
         bounds.check(node).map_err(|error| wrong(format!("node {:?}: {}", node.label(), error.message())))?;
     }

@@ -260,8 +260,11 @@ impl<'a> Loader<'a> {
         }
         // With LoRA enabled Keras 3 reads what it needs and counts nothing.
         let mut merged = false;
+        let mut targets = Vec::with_capacity(variables.len());
         for &variable in &variables {
-            merged |= self.tree.variable(variable)?.is_virtual;
+            let described = self.tree.variable(variable)?;
+            merged |= described.is_virtual;
+            targets.push(described.stands_for.unwrap_or(variable));
         }
         if found != variables.len() && !(merged && found > variables.len()) {
             if variables.is_empty() && !node.built {
@@ -282,7 +285,7 @@ impl<'a> Loader<'a> {
             self.attempted.insert(entry);
             pieces.push(Piece::Value(Expression::entry(entry, &catalogue.entry(entry)?.shape)));
         }
-        fit(self.tree, catalogue, label, &variables, pieces)
+        fit(self.tree, catalogue, label, &targets, pieces)
     }
 }
 

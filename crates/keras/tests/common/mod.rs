@@ -59,7 +59,8 @@ pub fn tree(model: &str, flavor: Flavor) -> Option<ModelTree> {
 /// Trees kept together in one file, by name.
 pub fn trees(file: &str) -> BTreeMap<String, ModelTree> {
     let all = json(&fixtures().join("trees").join(file));
-    let parse = |(name, tree): (&String, &Json)| (name.clone(), ModelTree::from_json(&tree.to_string()).expect("a tree"));
+    let parse =
+        |(name, tree): (&String, &Json)| (name.clone(), ModelTree::from_json(&tree.to_string()).expect("a tree"));
     all.as_object().expect("an object").iter().map(parse).collect()
 }
 
@@ -100,4 +101,88 @@ pub fn expected_weights(folder: &Path, count: usize) -> Vec<Option<String>> {
     }
     assert!(weights.iter().flatten().count() >= 1);
     weights
+}
+
+/// Opens a file under default limits.
+pub fn open_file(path: &Path) -> kw_keras::OpenedFile {
+    kw_keras::open(path, &kw_model::LocalFilesystem, &kw_model::Limits::default())
+        .unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The bytes every planned variable gets, as a caller has to compute them.
+pub fn evaluate(tree: &ModelTree, file: &kw_keras::OpenedFile, plan: &kw_keras::LoadPlan) -> BTreeMap<usize, Vec<u8>> {
+    let cancel = kw_model::Cancel::default();
+    let reader = file.reader.as_ref();
+    let mut values = BTreeMap::new();
+    for assignment in &plan.assignments {
+        let target = &tree.variables[assignment.variable];
+        let bytes = match &assignment.value {
+            kw_keras::Value::Computed(recipe) => {
+                assert_eq!(recipe.shape(), target.shape);
+                recipe.evaluate(reader, &cancel).expect("computes")
+            }
+            kw_keras::Value::Tensor { entry, cast, reinterpret } => {
+                let stored = reader.catalogue().entry(*entry).expect("an entry");
+                assert_eq!(stored.shape, target.shape);
+                let mut raw = vec![0; usize::try_from(stored.byte_len).expect("small")];
+                reader.read_into(*entry, &mut raw, &cancel).expect("reads");
+                match cast {
+                    None => raw,
+                    Some(to) => {
+                        let from = reinterpret.unwrap_or(stored.dtype);
+                        let elements = raw.len() / from.size();
+                        let mut out = vec![0; elements * to.size()];
+                        kw_keras::cast::cast(&raw, from, *to, &mut out).expect("casts");
+                        out
+                    }
+                }
+            }
+        };
+        assert_eq!(bytes.len() as u64, target.shape.byte_len(target.dtype).expect("small"));
+        assert!(values.insert(assignment.variable, bytes).is_none(), "assigned twice");
+    }
+    values
+}
+
+/// A folder that is removed when dropped.
+pub struct Scratch(pub PathBuf);
+
+impl Scratch {
+    pub fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("kw-keras-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("a folder");
+        Scratch(path)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Hands over values that are in memory, in small pieces.
+pub struct Held<'a> {
+    pub variables: Vec<usize>,
+    pub values: &'a BTreeMap<usize, Vec<u8>>,
+}
+
+impl kw_keras::ValueStream for Held<'_> {
+    fn pump(&mut self, tensor: usize, out: &mut dyn FnMut(&[u8]) -> kw_model::Result<()>) -> kw_model::Result<()> {
+        self.values[&self.variables[tensor]].chunks(1000).try_for_each(out)
+    }
+}
+
+/// Plans and writes a file of these values.
+pub fn save(
+    tree: &ModelTree,
+    target: &Path,
+    options: &kw_keras::SaveOptions,
+    values: &BTreeMap<usize, Vec<u8>>,
+) -> kw_model::Result<kw_keras::SaveReport> {
+    let plan = kw_keras::plan_save(tree, target, options)?;
+    let digests: Vec<u32> = plan.variables().iter().map(|variable| kw_model::crc32c(&values[variable])).collect();
+    let mut stream = Held { variables: plan.variables().to_vec(), values };
+    let cancel = kw_model::Cancel::default();
+    kw_keras::execute_save(&plan, &kw_model::LocalFilesystem, &digests, &mut stream, &cancel, &mut |_| ())
 }
