@@ -1,0 +1,2 @@
+/** What a model is for the layouts of files. */
+export type ModelKind = "sequential" | "functional" | "model";
