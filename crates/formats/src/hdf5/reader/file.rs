@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use hdf5_reader::btree_v2::{self, BTreeV2Header, BTreeV2Record};
+use hdf5_reader::error::Error;
 use hdf5_reader::group::Group;
 use hdf5_reader::messages::HdfMessage;
 use hdf5_reader::object_header::ObjectHeader;
@@ -38,8 +39,15 @@ impl File {
             .with_max_read_bytes(max(limits.max_header_bytes))
             .with_max_chunk_bytes(max(limits.max_tensor_bytes))
             .with_max_object_header_bytes(max(header_bytes));
-        let decoder =
-            Hdf5File::from_storage_with_options(Arc::clone(&storage) as Arc<dyn Storage>, options).map_err(describe)?;
+        let opened = Hdf5File::from_storage_with_options(Arc::clone(&storage) as Arc<dyn Storage>, options);
+        let decoder = opened.map_err(|error| match error {
+            // The superblock is taken up to the end of a short file, so it is the file that ends.
+            Error::UnexpectedEof { offset, .. } => {
+                let message = format!("{} ends within its superblock: the file is incomplete", storage.source().name());
+                WeightsError::new(Code::Truncated, message).offset(offset).found(storage.source().len())
+            }
+            other => describe(other),
+        })?;
         let superblock = decoder.superblock();
         let source = storage.source();
         if superblock.eof_address > source.len() {

@@ -13,9 +13,7 @@ use super::element_type::ElementType;
 use super::file::File;
 use super::links::{self, Member, Target};
 use super::{attributes, raw_messages};
-
-/// Attribute of a tensor in which our own files keep the CRC32C of its bytes.
-pub(super) const DIGEST_ATTRIBUTE: &str = "kw_crc32c";
+use crate::hdf5::writer::DIGEST_ATTRIBUTE;
 
 /// Paths below groups that were listed under another path already. Hard links to groups are legal and rare;
 /// a few levels of them, each linking the next one twice, would list without end.
