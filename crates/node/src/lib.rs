@@ -5,11 +5,22 @@
 
 mod buffers;
 mod failure;
+mod file;
 mod job;
+mod native_file;
+mod native_job;
+mod opening;
+mod options;
 mod pool;
 
 /// The version of the addon; TypeScript compares it with its own.
 #[napi_derive::napi(catch_unwind)]
 pub fn version() -> &'static str {
     env!("CARGO_PKG_VERSION")
+}
+
+/// Every error code that Rust can give; a test compares them with those TypeScript knows.
+#[napi_derive::napi(catch_unwind)]
+pub fn error_codes() -> Vec<&'static str> {
+    kw_model::Code::ALL.iter().map(|code| code.as_str()).collect()
 }

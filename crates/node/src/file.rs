@@ -1,0 +1,358 @@
+//! An opened file: its catalogue, and its tensors as views or copies.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::Path;
+use std::sync::{Arc, Mutex, OnceLock};
+
+use kw_map::{Access, PlaceOptions, Wanted, What, WindowPlan, check_digest, map_window, place, plan_views, settle_view};
+use kw_model::{
+    AttributeValue, Cancel, Code, Crc32c, DType, Location, Result, TensorEntry, WeightsError,
+    WeightsReader,
+};
+use serde::Serialize;
+
+use crate::buffers::{Shared, Values};
+use crate::failure::to_json;
+use crate::job::Watch;
+use crate::opening::{Opened, Origin, open};
+use crate::options::{ReadOptions, Verify};
+use crate::pool::lock;
+
+/// Bytes that a verification reads at once.
+const PIECE: usize = 1 << 20;
+
+/// What every job and every view of one opened file shares.
+pub struct FileState {
+    opened: Opened,
+    placing: PlaceOptions,
+    verify: Verify,
+    /// Planned when the first view is asked for.
+    views: OnceLock<WindowPlan>,
+    windows: Mutex<HashMap<usize, Arc<Shared>>>,
+    verified: Mutex<HashSet<usize>>,
+}
+
+/// A tensor inside a window of the file.
+#[derive(Debug, Clone, Copy)]
+pub struct Seen {
+    /// Number of the window, for [`FileState::window`].
+    pub window: usize,
+    /// Bytes from its start.
+    pub offset: u64,
+    /// Bytes.
+    pub byte_len: u64,
+}
+
+/// A tensor that was read.
+pub enum Fetched {
+    /// It lies in a window.
+    Seen(Seen),
+    /// It has its own memory.
+    Copied(Values),
+}
+
+/// What comparing all digests found.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct VerifyReport {
+    format: String,
+    /// Tensors with a digest that fits.
+    verified: u64,
+    /// Bytes of tensors with a digest.
+    bytes: u64,
+    /// Paths of tensors without a digest.
+    without_digest: Vec<String>,
+    failed: Vec<Mismatch>,
+}
+
+#[derive(Debug, Serialize)]
+struct Mismatch {
+    path: String,
+    expected: String,
+    found: String,
+}
+
+/// Path, dtype, shape, bytes, digest in hexadecimal, and whether it could be seen in place.
+#[derive(Serialize)]
+struct Row<'a>(&'a str, String, &'a [u64], u64, Option<String>, bool);
+
+impl FileState {
+    /// Opens a file and reads its metadata.
+    ///
+    /// # Errors
+    /// Whatever opening causes.
+    pub fn open(origin: Origin, options: &ReadOptions, watch: &Watch) -> Result<Self> {
+        let verify = options.verify(Verify::Lazy);
+        let placing = options.placing(verify != Verify::Off, true)?;
+        let state = FileState {
+            opened: open(origin, &options.limits())?,
+            placing,
+            verify,
+            views: OnceLock::new(),
+            windows: Mutex::new(HashMap::new()),
+            verified: Mutex::new(HashSet::new()),
+        };
+        if state.placing.access == Access::Map {
+            // Says at once, and not at the first tensor, that this cannot be mapped.
+            state.views()?;
+        }
+        if verify == Verify::Load {
+            state.verify_or_fail(watch)?;
+        }
+        Ok(state)
+    }
+
+    fn reader(&self) -> &dyn WeightsReader {
+        self.opened.reader.as_ref()
+    }
+
+    /// Format, as in reports.
+    pub fn format(&self) -> &str {
+        &self.opened.format
+    }
+
+    /// What should be known of the file, such as a suffix that disagrees.
+    pub fn note(&self) -> Option<&str> {
+        self.opened.note.as_deref()
+    }
+
+    /// Bytes read so far, mapped pages not counted.
+    pub fn bytes_read(&self) -> u64 {
+        self.opened.counted.iter().map(|source| source.bytes_read()).sum()
+    }
+
+    /// The catalogue as JSON: one row a tensor.
+    ///
+    /// # Errors
+    /// [`Code::Internal`].
+    pub fn entries(&self) -> Result<String> {
+        let rows: Vec<Row<'_>> = self
+            .reader()
+            .catalogue()
+            .entries()
+            .iter()
+            .map(|entry| {
+                Row(
+                    &entry.path,
+                    entry.dtype.name(),
+                    entry.shape.axes(),
+                    entry.byte_len,
+                    entry.digest.map(|digest| format!("{digest:08x}")),
+                    matches!(entry.location, Location::Range { .. }),
+                )
+            })
+            .collect();
+        to_json(&rows)
+    }
+
+    /// The paths of all groups as JSON.
+    ///
+    /// # Errors
+    /// [`Code::Internal`].
+    pub fn groups(&self) -> Result<String> {
+        to_json(&self.reader().catalogue().groups().keys().collect::<Vec<_>>())
+    }
+
+    /// The attributes of a group or tensor as a JSON object.
+    ///
+    /// # Errors
+    /// [`Code::Missing`].
+    pub fn attributes(&self, path: &str) -> Result<String> {
+        let catalogue = self.reader().catalogue();
+        let attributes = match (catalogue.group(path), catalogue.find(path)) {
+            (Some(group), _) => &group.attributes,
+            (None, Some(index)) => &catalogue.entry(index)?.attributes,
+            (None, None) => {
+                return Err(WeightsError::new(Code::Missing, format!("there is no group or tensor {path:?} in the file"))
+                    .weight(path));
+            }
+        };
+        let values: BTreeMap<&str, serde_json::Value> =
+            attributes.iter().map(|(name, value)| (name.as_str(), attribute(value))).collect();
+        to_json(&values)
+    }
+
+    fn entry(&self, index: usize) -> Result<&TensorEntry> {
+        let entry = self.reader().catalogue().entry(index)?;
+        if entry.dtype == DType::String {
+            return Err(WeightsError::new(Code::DType, format!("{} holds strings and no numbers", entry.path))
+                .weight(&entry.path)
+                .found(DType::String.name()));
+        }
+        Ok(entry)
+    }
+
+    fn views(&self) -> Result<&WindowPlan> {
+        if let Some(plan) = self.views.get() {
+            return Ok(plan);
+        }
+        let entries = self.reader().catalogue().entries();
+        let wanted: Vec<Option<(usize, usize)>> =
+            entries.iter().enumerate().map(|(index, entry)| Some((index, entry.dtype.alignment()))).collect();
+        let plan = plan_views(self.reader(), &wanted, self.placing.access, self.placing.window_limit)?;
+        Ok(self.views.get_or_init(|| plan))
+    }
+
+    /// One window, mapped when it is first needed.
+    ///
+    /// # Errors
+    /// As [`kw_map::Region::map`].
+    pub fn window(&self, number: usize) -> Result<Arc<Shared>> {
+        let mut windows = lock(&self.windows);
+        if let Some(shared) = windows.get(&number) {
+            return Ok(Arc::clone(shared));
+        }
+        let window = self
+            .views()?
+            .windows
+            .get(number)
+            .copied()
+            .ok_or_else(|| WeightsError::new(Code::Internal, format!("there is no window {number}")))?;
+        let shared = Shared::new(map_window(window, self.reader().catalogue().sources())?);
+        windows.insert(number, Arc::clone(&shared));
+        Ok(shared)
+    }
+
+    /// Where a tensor lies in a window; `None` when it has to be copied.
+    ///
+    /// # Errors
+    /// [`Code::DType`] for strings, [`Code::Digest`], and what mapping causes.
+    pub fn see(&self, index: usize, page_in: bool, cancel: &Cancel) -> Result<Option<Seen>> {
+        let entry = self.entry(index)?;
+        let Some(view) = self.views()?.views.get(index).copied().flatten() else { return Ok(None) };
+        let shared = self.window(view.window)?;
+        let verify = self.must_verify(index);
+        let offset = usize::try_from(view.offset)
+            .map_err(|_| WeightsError::new(Code::Internal, "a view lies beyond what can be addressed"))?;
+        let options = PlaceOptions { verify, page_in, ..self.placing.clone() };
+        settle_view(self.reader(), index, shared.region(), offset, &options, cancel)?;
+        self.set_verified(index, verify);
+        Ok(Some(Seen { window: view.window, offset: view.offset, byte_len: entry.byte_len }))
+    }
+
+    /// A tensor in memory of its own.
+    ///
+    /// # Errors
+    /// [`Code::DType`] for strings, [`Code::Digest`], [`Code::Memory`], and what reading causes.
+    pub fn copy(&self, index: usize, watch: &Watch) -> Result<Values> {
+        let entry = self.entry(index)?;
+        let verify = self.must_verify(index);
+        let wanted =
+            [Wanted { what: What::Entry(index), byte_len: entry.byte_len, alignment: entry.dtype.alignment() }];
+        let options = PlaceOptions { access: Access::Copy, verify, ..self.placing.clone() };
+        watch.expect(entry.byte_len);
+        let placed = place(self.reader(), &wanted, &options, &watch.cancel, &|bytes| watch.advance(bytes))?;
+        self.set_verified(index, verify);
+        Ok(Values::from(placed))
+    }
+
+    /// A tensor, paged in or copied.
+    ///
+    /// # Errors
+    /// As [`FileState::see`] and [`FileState::copy`].
+    pub fn fetch(&self, index: usize, watch: &Watch) -> Result<Fetched> {
+        match self.see(index, true, &watch.cancel)? {
+            Some(seen) => Ok(Fetched::Seen(seen)),
+            None => Ok(Fetched::Copied(self.copy(index, watch)?)),
+        }
+    }
+
+    fn must_verify(&self, index: usize) -> bool {
+        self.verify != Verify::Off && !lock(&self.verified).contains(&index)
+    }
+
+    fn set_verified(&self, index: usize, verified: bool) {
+        if verified {
+            lock(&self.verified).insert(index);
+        }
+    }
+
+    /// The digest of what is stored, read in small pieces.
+    fn digest(&self, index: usize, entry: &TensorEntry, watch: &Watch) -> Result<u32> {
+        let mut crc = Crc32c::default();
+        if let Location::Range { source, offset } = entry.location
+            && let Some(source) = self.reader().catalogue().sources().get(source)
+        {
+            let mut scratch = vec![0; PIECE];
+            let mut done = 0;
+            while done < entry.byte_len {
+                watch.cancel.check()?;
+                let size = usize::try_from(entry.byte_len - done).unwrap_or(PIECE).min(PIECE);
+                let Some(piece) = scratch.get_mut(..size) else { break };
+                source.read_exact_at(offset.saturating_add(done), piece).map_err(|error| error.weight(&entry.path))?;
+                crc.update(piece);
+                done += size as u64;
+                watch.advance(size as u64);
+            }
+        } else {
+            let mut region = kw_map::Region::allocate(entry.byte_len)?;
+            self.reader().read_into(index, region.bytes_mut(), &watch.cancel)?;
+            crc.update(region.bytes_mut());
+            watch.advance(entry.byte_len);
+        }
+        Ok(crc.value())
+    }
+
+    /// Compares all digests and reports.
+    ///
+    /// # Errors
+    /// [`Code::Aborted`] and what reading causes; a digest that does not fit is in the report.
+    pub fn verify(&self, watch: &Watch) -> Result<String> {
+        let entries = self.reader().catalogue().entries();
+        let bytes = entries.iter().filter(|entry| entry.digest.is_some()).map(|entry| entry.byte_len).sum();
+        watch.expect(bytes);
+        let mut report = VerifyReport {
+            format: self.opened.format.clone(),
+            verified: 0,
+            bytes,
+            without_digest: Vec::new(),
+            failed: Vec::new(),
+        };
+        for (index, entry) in entries.iter().enumerate() {
+            let Some(expected) = entry.digest else {
+                report.without_digest.push(entry.path.clone());
+                continue;
+            };
+            let found = self.digest(index, entry, watch)?;
+            if found == expected {
+                report.verified += 1;
+            } else {
+                report.failed.push(Mismatch {
+                    path: entry.path.clone(),
+                    expected: format!("{expected:08x}"),
+                    found: format!("{found:08x}"),
+                });
+            }
+        }
+        to_json(&report)
+    }
+
+    fn verify_or_fail(&self, watch: &Watch) -> Result<()> {
+        for (index, entry) in self.reader().catalogue().entries().iter().enumerate() {
+            if entry.digest.is_some() {
+                check_digest(entry, &self.opened.name, self.digest(index, entry, watch)?)?;
+                self.set_verified(index, true);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn attribute(value: &AttributeValue) -> serde_json::Value {
+    use serde_json::json;
+    match value {
+        AttributeValue::Text(text) => json!(text),
+        AttributeValue::Texts(texts) => json!(texts),
+        // Beyond 2^53 a JavaScript number would be another number.
+        AttributeValue::Int(int) if int.unsigned_abs() > (1 << 53) => json!({ "int": int.to_string() }),
+        AttributeValue::Int(int) => json!(int),
+        AttributeValue::Float(float) if float.is_finite() => json!(float),
+        AttributeValue::Float(float) => json!({ "float": float.to_string() }),
+        AttributeValue::Other(what) => json!({ "other": what }),
+    }
+}
+
+/// A file on disk.
+pub fn on_disk(path: &str) -> Origin {
+    Origin::Path(Path::new(path).to_path_buf())
+}

@@ -1,0 +1,180 @@
+//! An opened file as JavaScript sees it.
+
+use std::sync::{Arc, Mutex};
+
+use kw_model::{Code, Result, WeightsError};
+use napi::Env;
+use napi::bindgen_prelude::{ArrayBuffer, Object};
+use napi_derive::napi;
+
+use crate::buffers::array_buffer;
+use crate::failure::{export, from_json, number, whole};
+use crate::file::{Fetched, FileState, on_disk};
+use crate::job::{Job, Watch};
+use crate::native_job::{NativeJob, Outcome, values_object};
+use crate::opening::Origin;
+use crate::options::ReadOptions;
+use crate::pool::lock;
+
+/// An opened file. After `close` every method fails; buffers that were handed out stay valid.
+#[napi]
+pub struct NativeFile {
+    state: Mutex<Option<Arc<FileState>>>,
+}
+
+impl NativeFile {
+    fn state(&self) -> Result<Arc<FileState>> {
+        lock(&self.state).clone().ok_or_else(|| WeightsError::new(Code::Closed, "the file was closed"))
+    }
+}
+
+fn index(value: f64) -> Result<usize> {
+    usize::try_from(whole(value, "the number of a tensor")?)
+        .map_err(|_| WeightsError::new(Code::Missing, "there is no such tensor"))
+}
+
+/// Where weights come from: exactly one of the two is given.
+pub fn origin(path: Option<String>, bytes: Option<&[u8]>) -> Result<Origin> {
+    match (path, bytes) {
+        (Some(path), None) => Ok(on_disk(&path)),
+        (None, Some(bytes)) => {
+            let mut copy = Vec::new();
+            copy.try_reserve_exact(bytes.len()).map_err(|_| {
+                WeightsError::new(Code::Memory, format!("{} bytes of memory could not be had", bytes.len()))
+            })?;
+            copy.extend_from_slice(bytes);
+            Ok(Origin::Bytes(copy))
+        }
+        _ => Err(WeightsError::new(Code::Argument, "weights come from a path or from bytes")),
+    }
+}
+
+/// Work that opens a file; `takeFile` gives it.
+#[napi(catch_unwind)]
+pub fn open_file(env: &Env, path: Option<String>, bytes: Option<&[u8]>, options: String) -> napi::Result<NativeJob> {
+    export(env, || {
+        let options: ReadOptions = from_json(&options, "options")?;
+        let origin = origin(path, bytes)?;
+        Ok(NativeJob::new(Job::new(move |watch| Ok(Outcome::File(FileState::open(origin, &options, watch)?)))))
+    })
+}
+
+/// The file that a job opened.
+#[napi(catch_unwind)]
+pub fn take_file(env: &Env, job: &NativeJob) -> napi::Result<NativeFile> {
+    export(env, || match job.job.take()? {
+        Outcome::File(state) => Ok(NativeFile { state: Mutex::new(Some(Arc::new(state))) }),
+        _ => Err(WeightsError::new(Code::Internal, "this job opens no file")),
+    })
+}
+
+#[napi]
+impl NativeFile {
+    /// Format, as in reports.
+    #[napi(catch_unwind)]
+    pub fn format(&self, env: &Env) -> napi::Result<String> {
+        export(env, || Ok(self.state()?.format().to_owned()))
+    }
+
+    /// What should be known of the file.
+    #[napi(catch_unwind)]
+    pub fn note(&self, env: &Env) -> napi::Result<Option<String>> {
+        export(env, || Ok(self.state()?.note().map(str::to_owned)))
+    }
+
+    /// Bytes read so far; pages of mappings do not count.
+    #[napi(catch_unwind)]
+    pub fn bytes_read(&self, env: &Env) -> napi::Result<f64> {
+        export(env, || Ok(number(self.state()?.bytes_read())))
+    }
+
+    /// `[path, dtype, shape, byteLength, digest | null, storedInPlace][]` as JSON.
+    #[napi(catch_unwind)]
+    pub fn entries(&self, env: &Env) -> napi::Result<String> {
+        export(env, || self.state()?.entries())
+    }
+
+    /// The paths of all groups as JSON.
+    #[napi(catch_unwind)]
+    pub fn groups(&self, env: &Env) -> napi::Result<String> {
+        export(env, || self.state()?.groups())
+    }
+
+    /// The attributes of a group or tensor as JSON.
+    #[napi(catch_unwind)]
+    pub fn attributes(&self, env: &Env, path: String) -> napi::Result<String> {
+        export(env, || self.state()?.attributes(&path))
+    }
+
+    /// A tensor, here and now: `{ window, offset, byteLength }` or `{ buffers, places }`.
+    #[napi(
+        catch_unwind,
+        ts_return_type = "{ window: number; offset: number; byteLength: number } | { buffers: ArrayBuffer[]; places: number[] }"
+    )]
+    pub fn get<'env>(&self, env: &'env Env, tensor: f64) -> napi::Result<Object<'env>> {
+        let fetched = export(env, || {
+            let (state, index, watch) = (self.state()?, index(tensor)?, Watch::default());
+            Ok(match state.see(index, false, &watch.cancel)? {
+                Some(seen) => Fetched::Seen(seen),
+                None => Fetched::Copied(state.copy(index, &watch)?),
+            })
+        })?;
+        fetched_object(env, fetched)
+    }
+
+    /// The buffer over a window of the file. Each call makes another one: TypeScript keeps the first.
+    #[napi(catch_unwind)]
+    pub fn window<'env>(&self, env: &'env Env, number: f64) -> napi::Result<ArrayBuffer<'env>> {
+        export(env, || array_buffer(env, &self.state()?.window(index(number)?)?))
+    }
+
+    /// Work that reads a tensor; `takeTensor` gives it.
+    #[napi(catch_unwind)]
+    pub fn read(&self, env: &Env, tensor: f64) -> napi::Result<NativeJob> {
+        export(env, || {
+            let (state, index) = (self.state()?, index(tensor)?);
+            Ok(NativeJob::new(Job::new(move |watch| Ok(Outcome::Tensor(state.fetch(index, watch)?)))))
+        })
+    }
+
+    /// Work that compares all digests; `takeReport` gives what it found.
+    #[napi(catch_unwind)]
+    pub fn verify(&self, env: &Env) -> napi::Result<NativeJob> {
+        export(env, || {
+            let state = self.state()?;
+            Ok(NativeJob::new(Job::new(move |watch| Ok(Outcome::Report(state.verify(watch)?)))))
+        })
+    }
+
+    /// Drops index and handle.
+    #[napi(catch_unwind)]
+    pub fn close(&self) {
+        lock(&self.state).take();
+    }
+}
+
+fn fetched_object<'env>(env: &'env Env, fetched: Fetched) -> napi::Result<Object<'env>> {
+    match fetched {
+        Fetched::Seen(seen) => {
+            let mut object = Object::new(env)?;
+            object.set("window", number(seen.window as u64))?;
+            object.set("offset", number(seen.offset))?;
+            object.set("byteLength", number(seen.byte_len))?;
+            Ok(object)
+        }
+        Fetched::Copied(values) => values_object(env, values),
+    }
+}
+
+/// The tensor that a job read, as [`NativeFile::get`] gives it.
+#[napi(
+    catch_unwind,
+    ts_return_type = "{ window: number; offset: number; byteLength: number } | { buffers: ArrayBuffer[]; places: number[] }"
+)]
+pub fn take_tensor<'env>(env: &'env Env, job: &NativeJob) -> napi::Result<Object<'env>> {
+    let fetched = export(env, || match job.job.take()? {
+        Outcome::Tensor(fetched) => Ok(fetched),
+        _ => Err(WeightsError::new(Code::Internal, "this job reads no tensor")),
+    })?;
+    fetched_object(env, fetched)
+}

@@ -1,0 +1,91 @@
+//! Long work as JavaScript sees it, and the functions that take its results.
+
+use kw_model::{Code, WeightsError};
+use napi::Env;
+use napi::bindgen_prelude::Object;
+use napi_derive::napi;
+
+use crate::buffers::Values;
+use crate::failure::{export, number};
+use crate::file::{Fetched, FileState};
+use crate::job::Job;
+
+/// What long work gives.
+pub enum Outcome {
+    /// An opened file.
+    File(FileState),
+    /// One tensor.
+    Tensor(Fetched),
+    /// A report as JSON.
+    Report(String),
+}
+
+/// Long work. `start` gives a promise that resolves (never rejects) when the result can be taken;
+/// `run` does the work here and now.
+#[napi]
+pub struct NativeJob {
+    pub(crate) job: Job<Outcome>,
+}
+
+impl NativeJob {
+    pub(crate) fn new(job: Job<Outcome>) -> Self {
+        NativeJob { job }
+    }
+}
+
+#[napi]
+impl NativeJob {
+    /// Begins on a thread of the pool.
+    #[napi(catch_unwind, ts_return_type = "Promise<void>")]
+    pub fn start<'env>(&self, env: &'env Env) -> napi::Result<Object<'env>> {
+        export(env, || self.job.start(env))
+    }
+
+    /// Does the work on this thread.
+    #[napi(catch_unwind)]
+    pub fn run(&self) {
+        self.job.run();
+    }
+
+    /// Asks the work to stop.
+    #[napi(catch_unwind)]
+    pub fn cancel(&self) {
+        self.job.cancel();
+    }
+
+    /// True once the result can be taken.
+    #[napi(getter, catch_unwind)]
+    pub fn finished(&self) -> bool {
+        self.job.is_finished()
+    }
+
+    /// Bytes done.
+    #[napi(getter, catch_unwind)]
+    pub fn done(&self) -> f64 {
+        number(self.job.progress().0)
+    }
+
+    /// Bytes there are; 0 until it is known.
+    #[napi(getter, catch_unwind)]
+    pub fn total(&self) -> f64 {
+        number(self.job.progress().1)
+    }
+}
+
+/// The report of a job that gives one.
+#[napi(catch_unwind)]
+pub fn take_report(env: &Env, job: &NativeJob) -> napi::Result<String> {
+    export(env, || match job.job.take()? {
+        Outcome::Report(report) => Ok(report),
+        _ => Err(WeightsError::new(Code::Internal, "this job gives no report")),
+    })
+}
+
+/// Values as `{ buffers, places }`.
+pub fn values_object<'env>(env: &'env Env, values: Values) -> napi::Result<Object<'env>> {
+    let buffers = export(env, || values.buffers(env))?;
+    let mut object = Object::new(env)?;
+    object.set("buffers", buffers)?;
+    object.set("places", values.places)?;
+    Ok(object)
+}
