@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock};
 
-use kw_map::{Access, PlaceOptions, Wanted, What, WindowPlan, check_digest, map_window, place, plan_views, settle_view};
+use kw_map::{
+    Access, PlaceOptions, Wanted, What, WindowPlan, check_digest, map_window, place, plan_views, settle_view,
+};
 use kw_model::{
-    AttributeValue, Cancel, Code, Crc32c, DType, Location, Result, TensorEntry, WeightsError,
-    WeightsReader,
+    AttributeValue, Cancel, Code, Crc32c, DType, Location, Result, TensorEntry, WeightsError, WeightsReader,
 };
 use serde::Serialize;
 
@@ -163,8 +164,11 @@ impl FileState {
             (Some(group), _) => &group.attributes,
             (None, Some(index)) => &catalogue.entry(index)?.attributes,
             (None, None) => {
-                return Err(WeightsError::new(Code::Missing, format!("there is no group or tensor {path:?} in the file"))
-                    .weight(path));
+                return Err(WeightsError::new(
+                    Code::Missing,
+                    format!("there is no group or tensor {path:?} in the file"),
+                )
+                .weight(path));
             }
         };
         let values: BTreeMap<&str, serde_json::Value> =

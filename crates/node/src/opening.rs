@@ -3,9 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use kw_model::{
-    ByteSource, CountingSource, Filesystem, Limits, LocalFilesystem, MemorySource, Result, WeightsReader,
-};
+use kw_model::{ByteSource, CountingSource, Filesystem, Limits, LocalFilesystem, MemorySource, Result, WeightsReader};
 
 /// Where weights come from.
 pub enum Origin {
