@@ -107,7 +107,7 @@ pub struct Values {
 
 impl From<Placed> for Values {
     fn from(placed: Placed) -> Self {
-        let places = placed
+        let flat = placed
             .places
             .iter()
             .flat_map(|place| {
@@ -115,7 +115,7 @@ impl From<Placed> for Values {
                 [region, number(place.offset as u64), number(place.byte_len as u64)]
             })
             .collect();
-        Values { regions: placed.regions.into_iter().map(Shared::new).collect(), places }
+        Values { regions: placed.regions.into_iter().map(Shared::new).collect(), places: flat }
     }
 }
 

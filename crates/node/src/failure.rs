@@ -79,7 +79,7 @@ pub fn number(count: u64) -> f64 {
 /// [`Code::Argument`] for what is no whole number of 0 to 2^53.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "range and fraction were checked")]
 pub fn whole(value: f64, what: &str) -> Result<u64> {
-    if value >= 0.0 && value <= 9_007_199_254_740_992.0 && value.fract() == 0.0 {
+    if (0.0..=9_007_199_254_740_992.0).contains(&value) && value.fract() == 0.0 {
         return Ok(value as u64);
     }
     Err(WeightsError::new(Code::Argument, format!("{what} is a whole number of at least 0, not {value}")))

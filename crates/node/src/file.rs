@@ -104,22 +104,22 @@ impl FileState {
     }
 
     fn reader(&self) -> &dyn WeightsReader {
-        self.opened.reader.as_ref()
+        self.opened.file.reader.as_ref()
     }
 
     /// Format, as in reports.
-    pub fn format(&self) -> &str {
-        &self.opened.format
+    pub fn format(&self) -> &'static str {
+        self.opened.file.format.name()
     }
 
     /// What should be known of the file, such as a suffix that disagrees.
     pub fn note(&self) -> Option<&str> {
-        self.opened.note.as_deref()
+        self.opened.file.note.as_deref()
     }
 
     /// Bytes read so far, mapped pages not counted.
     pub fn bytes_read(&self) -> u64 {
-        self.opened.counted.iter().map(|source| source.bytes_read()).sum()
+        self.opened.counted.bytes_read()
     }
 
     /// The catalogue as JSON: one row a tensor.
@@ -306,7 +306,7 @@ impl FileState {
         let bytes = entries.iter().filter(|entry| entry.digest.is_some()).map(|entry| entry.byte_len).sum();
         watch.expect(bytes);
         let mut report = VerifyReport {
-            format: self.opened.format.clone(),
+            format: self.format().to_owned(),
             verified: 0,
             bytes,
             without_digest: Vec::new(),
@@ -334,7 +334,7 @@ impl FileState {
     fn verify_or_fail(&self, watch: &Watch) -> Result<()> {
         for (index, entry) in self.reader().catalogue().entries().iter().enumerate() {
             if entry.digest.is_some() {
-                check_digest(entry, &self.opened.name, self.digest(index, entry, watch)?)?;
+                check_digest(entry, &self.opened.file.source_name, self.digest(index, entry, watch)?)?;
                 self.set_verified(index, true);
             }
         }

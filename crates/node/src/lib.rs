@@ -1,17 +1,27 @@
 //! The Node addon. Options come in as JSON, values go out as `ArrayBuffer`s over memory of ours.
 //!
 //! Only `ts/native.ts` sees what is exported here; it is no public interface.
+#![expect(
+    clippy::needless_pass_by_value,
+    clippy::trivially_copy_pass_by_ref,
+    reason = "exports take what napi hands them: strings by value, the environment by reference"
+)]
 #![expect(unreachable_pub, reason = "the modules are private, and napi's macros need their items public")]
 
 mod buffers;
 mod failure;
 mod file;
 mod job;
+mod load;
 mod native_file;
 mod native_job;
+mod native_load;
+mod native_save;
 mod opening;
 mod options;
 mod pool;
+mod ring;
+mod save;
 
 /// The version of the addon; TypeScript compares it with its own.
 #[napi_derive::napi(catch_unwind)]

@@ -153,7 +153,7 @@ impl NativeFile {
     }
 }
 
-fn fetched_object<'env>(env: &'env Env, fetched: Fetched) -> napi::Result<Object<'env>> {
+fn fetched_object(env: &Env, fetched: Fetched) -> napi::Result<Object<'_>> {
     match fetched {
         Fetched::Seen(seen) => {
             let mut object = Object::new(env)?;

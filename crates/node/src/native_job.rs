@@ -9,6 +9,7 @@ use crate::buffers::Values;
 use crate::failure::{export, number};
 use crate::file::{Fetched, FileState};
 use crate::job::Job;
+use crate::load::Loaded;
 
 /// What long work gives.
 pub enum Outcome {
@@ -16,6 +17,8 @@ pub enum Outcome {
     File(FileState),
     /// One tensor.
     Tensor(Fetched),
+    /// Values for a model.
+    Load(Loaded),
     /// A report as JSON.
     Report(String),
 }
@@ -82,7 +85,7 @@ pub fn take_report(env: &Env, job: &NativeJob) -> napi::Result<String> {
 }
 
 /// Values as `{ buffers, places }`.
-pub fn values_object<'env>(env: &'env Env, values: Values) -> napi::Result<Object<'env>> {
+pub fn values_object(env: &Env, values: Values) -> napi::Result<Object<'_>> {
     let buffers = export(env, || values.buffers(env))?;
     let mut object = Object::new(env)?;
     object.set("buffers", buffers)?;

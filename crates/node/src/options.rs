@@ -7,6 +7,7 @@ use serde::Deserialize;
 /// Ceilings; what is left out keeps its default.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[expect(clippy::struct_field_names, reason = "the names of the options")]
 pub struct LimitOptions {
     max_total_bytes: Option<u64>,
     max_tensor_bytes: Option<u64>,
