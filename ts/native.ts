@@ -2,14 +2,17 @@
 // missing binary is an error of the call that needs it.
 import { createRequire } from "node:module";
 
+import type * as binding from "../native/binding.cjs";
 import { errorCodes, WeightsError, type WeightsErrorCode, type WeightsErrorFields } from "./errors.ts";
 
 /** What the addon exports. */
-export type Native = typeof import("../native/binding.cjs");
+export type Native = typeof binding;
 /** Long work. */
-export type NativeJob = import("../native/binding.cjs").NativeJob;
+export type NativeJob = binding.NativeJob;
 /** An opened file. */
-export type NativeFile = import("../native/binding.cjs").NativeFile;
+export type NativeFile = binding.NativeFile;
+/** A save. */
+export type NativeSave = binding.NativeSave;
 
 let loaded: Native | undefined;
 
@@ -46,7 +49,7 @@ export function fromNative(error: unknown): unknown {
   const { code, message } = error as Error & { code: unknown } & WeightsErrorFields;
   if (typeof code !== "string") return error;
   if ((errorCodes as readonly string[]).includes(code)) {
-    return new WeightsError(code as WeightsErrorCode, message, error as WeightsErrorFields);
+    return new WeightsError(code as WeightsErrorCode, message, error);
   }
   if (argumentCodes.test(code)) return new WeightsError("ERR_WEIGHTS_ARGUMENT", message, { cause: error });
   if (code === "GenericFailure") return new WeightsError("ERR_WEIGHTS_INTERNAL", message, { cause: error });

@@ -87,3 +87,10 @@ export function done<T>(job: NativeJob, take: (job: NativeJob) => T): T {
 export function argumentError(message: string): WeightsError {
   return new WeightsError("ERR_WEIGHTS_ARGUMENT", message);
 }
+
+/** Refuses options that nobody reads: a misspelt one would be ignored in silence. */
+export function onlyKnown(options: object, names: readonly string[]): void {
+  for (const name of Object.keys(options)) {
+    if (!names.includes(name)) throw argumentError(`there is no option ${name} here; there are ${names.join(", ")}`);
+  }
+}

@@ -2,8 +2,8 @@ import { viewOf, type TensorDType } from "../dtype.ts";
 import { WeightsError } from "../errors.ts";
 import { calling, type NativeFile } from "../native.ts";
 import { Tensor } from "../tensor.ts";
-import { done, finished, type JobOptions } from "./job.ts";
-import { readOptions, splitSource, type ReadOptions, type Source } from "./source.ts";
+import { done, finished, onlyKnown, type JobOptions } from "./job.ts";
+import { readOptionNames, readOptions, splitSource, type ReadOptions, type Source } from "./source.ts";
 
 /** Options of {@link openWeights}. `verify` is `"lazy"` unless given. */
 export interface OpenOptions extends ReadOptions, JobOptions {}
@@ -121,10 +121,8 @@ export class WeightsFile {
    */
   get<D extends TensorDType = TensorDType>(path: string, dtype?: D): Tensor<D> {
     const [index, entry] = this.#find(path, dtype);
-    return this.#tensor(
-      entry,
-      this.#call((file) => file.get(index)),
-    );
+    const fetched = this.#call((file) => file.get(index));
+    return this.#tensor(entry, fetched) as Tensor<D>;
   }
 
   /**
@@ -138,7 +136,7 @@ export class WeightsFile {
     const [index, entry] = this.#find(path, options.dtype);
     const job = this.#call((file) => file.read(index));
     const fetched = await finished(job, options, (finishedJob) => calling((addon) => addon.takeTensor(finishedJob)));
-    return this.#tensor(entry, fetched);
+    return this.#tensor(entry, fetched) as Tensor<D>;
   }
 
   /** Compares every digest of the file with the bytes, off the event loop. */
@@ -172,7 +170,7 @@ export class WeightsFile {
     return calling(() => call(this.#native));
   }
 
-  #find<D extends TensorDType>(path: string, dtype: D | undefined): [number, TensorEntry] {
+  #find(path: string, dtype: TensorDType | undefined): [number, TensorEntry] {
     const index = this.#byPath.get(path);
     const entry = index === undefined ? undefined : this.#entries[index];
     if (index === undefined || entry === undefined) {
@@ -200,13 +198,13 @@ export class WeightsFile {
     return buffer;
   }
 
-  #tensor<D extends TensorDType>({ path, dtype, shape, byteLength }: TensorEntry, fetched: Fetched): Tensor<D> {
+  #tensor({ path, dtype, shape, byteLength }: TensorEntry, fetched: Fetched): Tensor {
     const [buffer, offset] =
       "window" in fetched
         ? [this.#window(fetched.window), fetched.offset]
         : [fetched.buffers[0] ?? new ArrayBuffer(0), fetched.places[1] ?? 0];
-    const data = viewOf(dtype as D, buffer, offset, byteLength);
-    return new Tensor({ path, dtype: dtype as D, shape, data });
+    const data = viewOf(dtype as TensorDType, buffer, offset, byteLength);
+    return new Tensor({ path, dtype: dtype as TensorDType, shape, data });
   }
 }
 
@@ -218,6 +216,7 @@ export class WeightsFile {
  * ERR_WEIGHTS_CORRUPT, ERR_WEIGHTS_LIMIT.
  */
 export async function openWeights(source: Source, options: OpenOptions = {}): Promise<WeightsFile> {
+  onlyKnown(options, [...readOptionNames, "signal", "onProgress"]);
   options.signal?.throwIfAborted();
   const [path, bytes] = splitSource(source);
   const job = calling((addon) => addon.openFile(path, bytes, readOptions(options)));
@@ -226,6 +225,7 @@ export async function openWeights(source: Source, options: OpenOptions = {}): Pr
 
 /** {@link openWeights}, here and now. */
 export function openWeightsSync(source: Source, options: ReadOptions = {}): WeightsFile {
+  onlyKnown(options, readOptionNames);
   const [path, bytes] = splitSource(source);
   const job = calling((addon) => addon.openFile(path, bytes, readOptions(options)));
   return done(job, (finishedJob) => new WeightsFile(calling((addon) => addon.takeFile(finishedJob))));

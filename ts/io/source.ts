@@ -39,6 +39,9 @@ export interface ReadOptions {
   readonly limits?: Limits | undefined;
 }
 
+/** The names of {@link ReadOptions}. */
+export const readOptionNames: readonly string[] = ["access", "verify", "limits"];
+
 /** The path that a caller meant. */
 export function pathOf(target: string | URL): string {
   if (typeof target === "string") {

@@ -1,6 +1,7 @@
 //! The Node addon. Options come in as JSON, values go out as `ArrayBuffer`s over memory of ours.
 //!
 //! Only `ts/native.ts` sees what is exported here; it is no public interface.
+#![cfg_attr(test, allow(dead_code, reason = "in tests nothing is exported to Node"))]
 #![expect(
     clippy::needless_pass_by_value,
     clippy::trivially_copy_pass_by_ref,

@@ -51,6 +51,12 @@ impl NativeSave {
         self.state.variables().iter().map(|&variable| number(variable as u64)).collect()
     }
 
+    /// Format of the file, as in reports.
+    #[napi(catch_unwind)]
+    pub fn format(&self) -> &'static str {
+        self.state.format()
+    }
+
     /// Takes an array that lies in memory of ours; false for any other.
     #[napi(catch_unwind)]
     pub fn offer(&self, env: &Env, tensor: f64, bytes: &[u8]) -> napi::Result<bool> {

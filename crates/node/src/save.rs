@@ -72,6 +72,11 @@ impl SaveState {
         self.plan.variables()
     }
 
+    /// Format of the file, as in reports.
+    pub fn format(&self) -> &'static str {
+        self.plan.format().name()
+    }
+
     /// The ring of the second pass.
     pub fn ring(&self) -> &Ring {
         &self.ring

@@ -1,0 +1,236 @@
+import { setImmediate } from "node:timers/promises";
+
+import type { RawArray } from "../dtype.ts";
+import { isWeightsError, WeightsError } from "../errors.ts";
+import { calling, type NativeJob, type NativeSave } from "../native.ts";
+import { finished, onlyKnown, watch, type JobOptions } from "./job.ts";
+import { mayReplace, proceed, proceedSync, type Overwrite, type OverwriteSync } from "./overwrite.ts";
+import { pathOf } from "./source.ts";
+import type { HeldVariable, Target } from "./target.ts";
+
+/** What is written. */
+export interface SaveContents {
+  /** Keras' `save_format`, or one of our names: `"h5"`, `"legacy_h5"`, `"keras3_h5"`. Default: what the suffix says. */
+  readonly saveFormat?: string | undefined;
+  /** Whether the optimizer's state goes where the format has a place for it. Default true. */
+  readonly includeOptimizer?: boolean | undefined;
+}
+
+/** How to save, without waiting. */
+export interface SaveSyncOptions extends SaveContents {
+  /** What happens to a file that exists. Default true, as in Keras. */
+  readonly overwrite?: OverwriteSync | undefined;
+}
+
+/** How to save. */
+export interface SaveOptions extends SaveContents, JobOptions {
+  /** What happens to a file that exists. Default true, as in Keras. */
+  readonly overwrite?: Overwrite | undefined;
+  /**
+   * Copy all values first, in one turn of the event loop: what happens to them later does not matter. Without it, a
+   * change while saving is an error (ERR_WEIGHTS_CHANGED) where it can be detected. Default false.
+   */
+  readonly snapshot?: boolean | undefined;
+}
+
+/** What a save wrote. */
+export interface SaveReport {
+  /** Format of the file: `keras3_h5`, `legacy_h5`. */
+  readonly format: string;
+  readonly path: string;
+  /** Tensors in the file. */
+  readonly tensors: number;
+  /** Bytes of all tensors. */
+  readonly tensorBytes: number;
+  /** Present when the file existed and the answer was not to replace it: nothing was written. */
+  readonly cancelled?: true;
+}
+
+/** Values of JavaScript's up to this many bytes together are copied at once, without any turns. */
+const smallSave = 8 << 20;
+
+const contentNames = ["saveFormat", "includeOptimizer", "overwrite"];
+
+/** One tensor of the file and where its values are now. */
+interface Item {
+  readonly tensor: number;
+  readonly variable: HeldVariable;
+  readonly raw: RawArray;
+  readonly byteLength: number;
+}
+
+function plan(
+  target: Target,
+  path: string,
+  { saveFormat, includeOptimizer, overwrite = true }: SaveOptions,
+): NativeSave {
+  const options = JSON.stringify({ saveFormat, includeOptimizer, overwrite: mayReplace(overwrite) });
+  return calling((addon) => addon.planSave(JSON.stringify(target.tree), path, options));
+}
+
+function cancelled(save: NativeSave, path: string): SaveReport {
+  return { format: save.format(), path, tensors: 0, tensorBytes: 0, cancelled: true };
+}
+
+/** The values of every tensor, all taken in this turn. */
+function capture(save: NativeSave, { variables }: Target): Item[] {
+  return save.variables().map((number, tensor) => {
+    const variable = variables[number];
+    if (variable === undefined) throw new WeightsError("ERR_WEIGHTS_INTERNAL", `there is no variable ${number}`);
+    const raw = variable.read();
+    return { tensor, variable, raw, byteLength: raw.byteLength };
+  });
+}
+
+function changed({ variable: { path } }: Item, what: string): WeightsError {
+  return new WeightsError("ERR_WEIGHTS_CHANGED", `${path} was ${what} while being saved: nothing was written`, {
+    weight: path,
+  });
+}
+
+/** The bytes as they are now. The addon reads them before this turn ends, and checks their number. */
+function bytesOf(item: Item): Uint8Array {
+  const { raw, byteLength } = item;
+  if (raw.byteLength !== byteLength) throw changed(item, "resized or transferred");
+  const bytes = new Uint8Array(raw.buffer, raw.byteOffset, byteLength);
+  // Another thread may write to shared memory at any time: the addon only sees a copy.
+  return raw.buffer instanceof SharedArrayBuffer ? bytes.slice() : bytes;
+}
+
+function isShared({ raw }: Item): boolean {
+  return raw.buffer instanceof SharedArrayBuffer;
+}
+
+/** Says where all values are; what is left is JavaScript's own memory, to be brought in pieces. */
+function offerAll(save: NativeSave, items: readonly Item[], snapshot: boolean): Item[] {
+  const theirs = snapshot
+    ? [...items]
+    : items.filter((item) => isShared(item) || !calling(() => save.offer(item.tensor, bytesOf(item))));
+  const bytes = theirs.reduce((sum, { byteLength }) => sum + byteLength, 0);
+  const keepAll = snapshot || bytes <= smallSave;
+  return theirs.filter((item) => {
+    if (!keepAll && !isShared(item)) return true;
+    calling(() => {
+      save.keep(item.tensor, bytesOf(item));
+    });
+    return false;
+  });
+}
+
+/** Digests what JavaScript holds, in turns short enough for the event loop. */
+async function digestAll(save: NativeSave, items: readonly Item[], signal: AbortSignal | undefined): Promise<void> {
+  for (const item of items) {
+    for (let digested = -1; digested < item.byteLength;) {
+      digested = calling(() => save.digest(item.tensor, bytesOf(item)));
+      await setImmediate();
+      signal?.throwIfAborted();
+    }
+  }
+}
+
+/** Brings what JavaScript holds while the addon writes. `beforeLast` is called before the save can become complete. */
+async function feedAll(
+  save: NativeSave,
+  items: readonly Item[],
+  job: NativeJob,
+  beforeLast: () => void,
+): Promise<void> {
+  const last = items.at(-1);
+  for (const item of items) {
+    for (let offset = 0; offset < item.byteLength;) {
+      if (job.finished) return;
+      if (item === last) beforeLast();
+      const fed = calling(() => save.feed(item.tensor, bytesOf(item), offset));
+      offset += fed;
+      await (fed === 0 ? save.room() : setImmediate());
+    }
+  }
+}
+
+async function write(
+  save: NativeSave,
+  theirs: readonly Item[],
+  options: SaveOptions,
+  check: () => void,
+): Promise<SaveReport> {
+  const { signal } = options;
+  const job = calling(() => save.write());
+  const running = calling(() => job.start());
+  const stop = watch(job, options);
+  const abort = (): void => {
+    job.cancel();
+    save.abort();
+  };
+  signal?.addEventListener("abort", abort, { once: true });
+  if (signal?.aborted) abort();
+  let failure: unknown;
+  try {
+    await feedAll(save, theirs, job, check);
+  } catch (error) {
+    failure = error;
+    abort();
+  }
+  // Waited for also after an abort: once this promise is settled, nothing is written any more.
+  await running;
+  signal?.removeEventListener("abort", abort);
+  stop();
+  if (failure !== undefined) throw failure as Error;
+  try {
+    return JSON.parse(calling((addon) => addon.takeReport(job))) as SaveReport;
+  } catch (error) {
+    if (isWeightsError(error, "ERR_WEIGHTS_ABORTED")) signal?.throwIfAborted();
+    throw error;
+  }
+}
+
+/**
+ * Saves the weights of what a tree describes. Whatever happens, the file is afterwards either the old one or the new
+ * one, whole.
+ *
+ * @throws ERR_WEIGHTS_EXISTS when it may not be replaced, ERR_WEIGHTS_CHANGED when values changed meanwhile,
+ * ERR_WEIGHTS_FORMAT for a name or `saveFormat` that cannot be written, ERR_WEIGHTS_UNBUILT, ERR_WEIGHTS_NOT_FOUND for a
+ * missing folder, ERR_WEIGHTS_IO.
+ */
+export async function saveFrom(
+  target: Target,
+  destination: string | URL,
+  options: SaveOptions = {},
+): Promise<SaveReport> {
+  onlyKnown(options, [...contentNames, "snapshot", "signal", "onProgress"]);
+  const { signal, overwrite = true, snapshot = false } = options;
+  signal?.throwIfAborted();
+  const path = pathOf(destination);
+  const save = plan(target, path, options);
+  try {
+    if (!(await proceed(path, overwrite, signal))) return cancelled(save, path);
+    signal?.throwIfAborted();
+    const items = capture(save, target);
+    const versions = items.map(({ variable }) => variable.version);
+    const theirs = offerAll(save, items, snapshot);
+    const check = (): void => {
+      if (snapshot) return;
+      const torn = items.find(({ variable }, k) => variable.version !== versions[k]);
+      if (torn !== undefined) throw changed(torn, "changed");
+    };
+    await digestAll(save, theirs, signal);
+    await finished(
+      calling(() => save.digestOurs()),
+      { signal },
+      (job) => calling((addon) => addon.takeReport(job)),
+    );
+    check();
+    return await write(save, theirs, options, check);
+  } finally {
+    save.abort();
+  }
+}
+
+/** {@link saveFrom}, here and now. */
+export function saveFromSync(target: Target, destination: string | URL, options: SaveSyncOptions = {}): SaveReport {
+  onlyKnown(options, contentNames);
+  const path = pathOf(destination);
+  const save = plan(target, path, options);
+  if (!proceedSync(path, options.overwrite ?? true)) return cancelled(save, path);
+  const arrays = capture(save, target).map(bytesOf);
+  return JSON.parse(calling(() => save.run(arrays))) as SaveReport;
+}

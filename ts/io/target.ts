@@ -1,0 +1,24 @@
+import type { DType, RawArray } from "../dtype.ts";
+
+/** A weight, as far as loading and saving need it. */
+export interface HeldVariable {
+  /** Full name in the model. */
+  readonly path: string;
+  readonly dtype: DType;
+  /** Grows with every change of the values. */
+  readonly version: number;
+  /** The values; made now if there are none yet. */
+  read(): RawArray;
+  /** Takes an array over as the values. */
+  replace(raw: RawArray): void;
+}
+
+/** A model as data, with what its numbers stand for. */
+export interface Target {
+  /** The model tree, version 1 (`docs/model-tree.schema.json`). */
+  readonly tree: object;
+  /** What the tree's nodes stand for, in its order. */
+  readonly nodes: readonly object[];
+  /** What the tree's variables stand for, in its order. */
+  readonly variables: readonly HeldVariable[];
+}
