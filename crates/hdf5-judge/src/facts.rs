@@ -1,6 +1,6 @@
 //! What a file holds, in terms that both readers can state.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Everything in one file.
 #[derive(Debug, Default, PartialEq)]
@@ -9,10 +9,11 @@ pub struct Facts {
     pub groups: BTreeMap<String, BTreeMap<String, Attribute>>,
     /// Every dataset, by path.
     pub datasets: BTreeMap<String, Dataset>,
+    /// Paths that the reader refuses and says so: it promises nothing about them.
+    pub refused: BTreeSet<String>,
 }
 
-/// One dataset.
-#[derive(PartialEq)]
+/// One dataset. What a reader cannot read compares equal to anything of the same shape.
 pub struct Dataset {
     /// Elements per axis.
     pub shape: Vec<u64>,
@@ -31,6 +32,17 @@ pub enum Values {
     Bytes(Vec<u8>),
     /// Strings, in C order.
     Strings(Vec<Vec<u8>>),
+    /// The library has no way to read them, such as a filter that was not built in.
+    Unreadable,
+}
+
+impl PartialEq for Dataset {
+    fn eq(&self, other: &Self) -> bool {
+        let unreadable = [self, other].iter().any(|dataset| dataset.values == Values::Unreadable);
+        self.shape == other.shape
+            && self.attributes == other.attributes
+            && (unreadable || (self.dtype == other.dtype && self.values == other.values))
+    }
 }
 
 /// An attribute's value. What a reader has no word for is `Other` and compares equal to anything.
@@ -72,17 +84,21 @@ impl std::fmt::Debug for Values {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Values::Bytes(bytes) => write!(f, "{} bytes, crc32c {:08x}", bytes.len(), kw_model::crc32c(bytes)),
-            Values::Strings(strings) => write!(f, "{} strings", strings.len()),
+            Values::Strings(strings) => {
+                f.debug_list().entries(strings.iter().map(|text| String::from_utf8_lossy(text))).finish()
+            }
+            Values::Unreadable => write!(f, "unreadable"),
         }
     }
 }
 
 impl Facts {
-    /// The differences, one line each; empty when both say the same.
+    /// The differences, one line each; empty when both say the same about what neither refuses.
     pub fn differences(&self, names: [&str; 2], other: &Facts) -> Vec<String> {
+        let refused: BTreeSet<&str> = self.refused.iter().chain(&other.refused).map(String::as_str).collect();
         let mut lines = Vec::new();
-        compare("group", names, &self.groups, &other.groups, &mut lines);
-        compare("dataset", names, &self.datasets, &other.datasets, &mut lines);
+        compare("group", names, &self.groups, &other.groups, &refused, &mut lines);
+        compare("dataset", names, &self.datasets, &other.datasets, &refused, &mut lines);
         lines
     }
 }
@@ -92,9 +108,13 @@ fn compare<T: PartialEq + std::fmt::Debug>(
     [left, right]: [&str; 2],
     a: &BTreeMap<String, T>,
     b: &BTreeMap<String, T>,
+    refused: &BTreeSet<&str>,
     lines: &mut Vec<String>,
 ) {
-    for (path, value) in a {
+    // A refused group takes everything below with it.
+    let promised =
+        |path: &str| !path.match_indices('/').map(|(end, _)| &path[..end]).chain([path]).any(|p| refused.contains(p));
+    for (path, value) in a.iter().filter(|(path, _)| promised(path)) {
         match b.get(path) {
             None => lines.push(format!("{what} '{path}': only {left} finds it")),
             Some(found) if found != value => {
@@ -103,7 +123,7 @@ fn compare<T: PartialEq + std::fmt::Debug>(
             Some(_) => {}
         }
     }
-    for path in b.keys().filter(|path| !a.contains_key(*path)) {
+    for path in b.keys().filter(|path| promised(path) && !a.contains_key(*path)) {
         lines.push(format!("{what} '{path}': only {right} finds it"));
     }
 }

@@ -1,5 +1,5 @@
-//! The facts as libhdf5 states them. Values come through the C interface with HDF5's own native type, because the
-//! safe one wants to know the element type at compile time.
+//! The facts as libhdf5 states them. Values come through the C interface, because the safe one wants to know the
+//! element type at compile time.
 
 use std::collections::BTreeMap;
 use std::ffi::{CStr, c_char, c_void};
@@ -14,20 +14,31 @@ use crate::facts::{Attribute, Dataset, Facts, Values};
 pub fn read(path: &Path) -> hdf5::Result<Facts> {
     let file = hdf5::File::open(path)?;
     let mut facts = Facts::default();
-    walk(&file, "", &mut facts)?;
+    walk(&file, "", &mut Vec::new(), &mut facts)?;
     Ok(facts)
 }
 
-fn walk(group: &hdf5::Group, path: &str, facts: &mut Facts) -> hdf5::Result<()> {
+/// `above` holds the groups on the way to this one: a link back to one of them is not followed.
+fn walk(group: &hdf5::Group, path: &str, above: &mut Vec<hdf5::LocationToken>, facts: &mut Facts) -> hdf5::Result<()> {
+    let here = group.loc_info()?.token;
+    if above.contains(&here) {
+        facts.refused.insert(path.to_owned());
+        return Ok(());
+    }
+    above.push(here);
     facts.groups.insert(path.to_owned(), attributes(group)?);
     for name in group.member_names()? {
         let child = if path.is_empty() { name.clone() } else { format!("{path}/{name}") };
         if let Ok(dataset) = group.dataset(&name) {
             facts.datasets.insert(child, read_dataset(&dataset)?);
+        } else if let Ok(below) = group.group(&name) {
+            walk(&below, &child, above, facts)?;
         } else {
-            walk(&group.group(&name)?, &child, facts)?;
+            // A link that leads nowhere or out of the file, or a named datatype.
+            facts.refused.insert(child);
         }
     }
+    above.pop();
     Ok(())
 }
 
@@ -40,10 +51,11 @@ fn read_dataset(dataset: &hdf5::Dataset) -> hdf5::Result<Dataset> {
     let kind = Kind::of(dtype.id())?;
     let count = dataset.size();
     let id = dataset.id();
-    let values = read_values(&kind, count, dtype.id(), |memory, buffer| {
+    let read = read_values(&kind, count, dtype.id(), |memory, buffer| {
         // SAFETY: `buffer` has room for `count` elements of the memory type, which is what H5S_ALL selects.
         unsafe { h5d::H5Dread(id, memory, H5S_ALL, H5S_ALL, H5P_DEFAULT, buffer) }
-    })?;
+    });
+    let values = read.unwrap_or(Values::Unreadable);
     Ok(Dataset { shape: axes(&dataset.shape()), dtype: kind.name(), values, attributes: attributes(dataset)? })
 }
 
@@ -55,7 +67,7 @@ fn read_attribute(attribute: &hdf5::Attribute) -> hdf5::Result<Attribute> {
     let dtype = attribute.dtype()?;
     let count = attribute.size();
     let rank = attribute.ndim();
-    if count == 0 {
+    if count == 0 || attribute.space()?.is_null() {
         return Ok(Attribute::Texts(Vec::new()));
     }
     let kind = Kind::of(dtype.id())?;
@@ -101,11 +113,26 @@ fn widened(bytes: &[u8], filler: u8) -> [u8; 8] {
 
 /// The classes of element types that weights files use.
 enum Kind {
-    Number { class: &'static str, size: usize },
+    Number {
+        class: &'static str,
+        size: usize,
+    },
+    /// A float of another layout than IEEE's; HDF5 would convert it to one of those.
+    SmallFloat {
+        name: &'static str,
+    },
+    Complex {
+        size: usize,
+    },
     Bool,
-    Opaque { size: usize },
-    FixedString { size: usize },
+    Opaque {
+        size: usize,
+    },
+    FixedString {
+        padding: h5t::H5T_str_t,
+    },
     VariableString,
+    Unknown,
 }
 
 impl Kind {
@@ -114,26 +141,57 @@ impl Kind {
         let (class, size, sign, variable) = unsafe {
             (h5t::H5Tget_class(dtype), h5t::H5Tget_size(dtype), h5t::H5Tget_sign(dtype), h5t::H5Tis_variable_str(dtype))
         };
+        // SAFETY: as above.
+        let bits = unsafe { h5t::H5Tget_precision(dtype) };
         Ok(match class {
-            h5t::H5T_class_t::H5T_FLOAT => Kind::Number { class: "float", size },
+            h5t::H5T_class_t::H5T_FLOAT => Kind::of_float(dtype, size),
+            h5t::H5T_class_t::H5T_INTEGER if bits != 8 * size => Kind::Unknown,
             h5t::H5T_class_t::H5T_INTEGER if sign == h5t::H5T_sign_t::H5T_SGN_NONE => {
                 Kind::Number { class: "uint", size }
             }
             h5t::H5T_class_t::H5T_INTEGER => Kind::Number { class: "int", size },
-            h5t::H5T_class_t::H5T_ENUM => Kind::Bool,
+            // h5py's bool has the members FALSE and TRUE; any other enumeration is its numbers.
+            // SAFETY: as above.
+            h5t::H5T_class_t::H5T_ENUM if size == 1 && unsafe { h5t::H5Tget_nmembers(dtype) } == 2 => Kind::Bool,
+            h5t::H5T_class_t::H5T_ENUM => Kind::Number { class: "int", size },
             h5t::H5T_class_t::H5T_OPAQUE => Kind::Opaque { size },
+            // h5py's complex numbers: a real and an imaginary part.
+            // SAFETY: as above.
+            h5t::H5T_class_t::H5T_COMPOUND if unsafe { h5t::H5Tget_nmembers(dtype) } == 2 => Kind::Complex { size },
             h5t::H5T_class_t::H5T_STRING if variable > 0 => Kind::VariableString,
-            h5t::H5T_class_t::H5T_STRING => Kind::FixedString { size },
-            other => return Err(format!("a datatype of class {other:?}").into()),
+            // SAFETY: as above.
+            h5t::H5T_class_t::H5T_STRING => Kind::FixedString { padding: unsafe { h5t::H5Tget_strpad(dtype) } },
+            _ => Kind::Unknown,
         })
+    }
+
+    fn of_float(dtype: hid_t, size: usize) -> Kind {
+        let (mut sign, mut exponent, mut mantissa) = (0, (0, 0), (0, 0));
+        // SAFETY: the datatype is an open float, and each pointer is to a value of ours.
+        unsafe {
+            h5t::H5Tget_fields(dtype, &mut sign, &mut exponent.0, &mut exponent.1, &mut mantissa.0, &mut mantissa.1);
+        }
+        match (size, exponent, mantissa) {
+            (2, (10, 5), (0, 10)) | (4, (23, 8), (0, 23)) | (8, (52, 11), (0, 52)) => {
+                Kind::Number { class: "float", size }
+            }
+            // What our reader calls bfloat16, whichever way it is stored.
+            (2, (7, 8), (0, 7)) => Kind::SmallFloat { name: "opaque2" },
+            (1, (2, 5), (0, 2)) => Kind::SmallFloat { name: "float8_e5m2" },
+            (1, (3, 4), (0, 3)) => Kind::SmallFloat { name: "float8_e4m3fn" },
+            _ => Kind::Unknown,
+        }
     }
 
     fn name(&self) -> String {
         match self {
             Kind::Number { class, size } => format!("{class}{}", size * 8),
+            Kind::SmallFloat { name } => (*name).to_owned(),
+            Kind::Complex { size } => format!("complex{}", size * 8),
             Kind::Bool => "bool".to_owned(),
             Kind::Opaque { size } => format!("opaque{size}"),
             Kind::FixedString { .. } | Kind::VariableString => "string".to_owned(),
+            Kind::Unknown => "unknown".to_owned(),
         }
     }
 }
@@ -157,22 +215,41 @@ fn read_values(
         };
         return Ok(Values::Strings(pointers.iter().map(text).collect()));
     }
-    // SAFETY: `file_type` is an open datatype. Its native form has this machine's byte order; strings and opaque
-    // types are their own.
-    let native = unsafe { h5t::H5Tget_native_type(file_type, h5t::H5T_direction_t::H5T_DIR_ASCEND) };
+    if let Kind::Unknown = kind {
+        return Ok(Values::Unreadable);
+    }
+    // SAFETY: `file_type` is an open datatype, and the copy is ours. Values are asked for as they are stored, but little
+    // endian; the "native" type would turn 16-bit floats into 32-bit ones.
+    let memory = unsafe {
+        let copy = h5t::H5Tcopy(file_type);
+        if let Kind::Number { .. } | Kind::Complex { .. } | Kind::Bool = kind {
+            h5t::H5Tset_order(copy, h5t::H5T_order_t::H5T_ORDER_LE);
+        }
+        copy
+    };
     // SAFETY: as above.
-    let size = unsafe { h5t::H5Tget_size(native) };
+    let size = unsafe { h5t::H5Tget_size(memory) };
     let mut bytes = vec![0u8; size * count];
-    check(fetch(native, bytes.as_mut_ptr().cast()))?;
+    let status = fetch(memory, bytes.as_mut_ptr().cast());
     // SAFETY: we opened it above and nobody else has it.
-    unsafe { h5t::H5Tclose(native) };
+    unsafe { h5t::H5Tclose(memory) };
+    check(status)?;
     Ok(match kind {
-        Kind::FixedString { size } => Values::Strings(
-            bytes
-                .chunks_exact((*size).max(1))
-                .map(|text| text.iter().rposition(|&byte| byte != 0).map_or(Vec::new(), |last| text[..=last].to_vec()))
-                .collect(),
-        ),
+        Kind::FixedString { padding } => {
+            Values::Strings(bytes.chunks_exact(size.max(1)).map(|text| unpadded(text, *padding).to_vec()).collect())
+        }
         _ => Values::Bytes(bytes),
     })
+}
+
+/// A string of fixed length without what fills it up.
+fn unpadded(text: &[u8], padding: h5t::H5T_str_t) -> &[u8] {
+    let filler = match padding {
+        h5t::H5T_str_t::H5T_STR_NULLTERM => {
+            return text.iter().position(|&byte| byte == 0).map_or(text, |end| &text[..end]);
+        }
+        h5t::H5T_str_t::H5T_STR_SPACEPAD => b' ',
+        _ => 0,
+    };
+    text.iter().rposition(|&byte| byte != filler).map_or(&[], |last| &text[..=last])
 }

@@ -12,6 +12,12 @@ use std::process::ExitCode;
 
 use facts::Facts;
 
+/// Files that libhdf5 can only read since a later version than Debian's 1.10.8, and why.
+const NEEDS_LATER_LIBHDF5: &[(&str, (u8, u8, u8))] = &[
+    // Version 4 of the datatype message.
+    ("attributes_latest.h5", (1, 12, 0)),
+];
+
 #[derive(Default)]
 struct Tally {
     files: usize,
@@ -19,6 +25,7 @@ struct Tally {
     datasets: usize,
     attributes: usize,
     left_out: usize,
+    too_new: usize,
     failed: usize,
 }
 
@@ -50,16 +57,22 @@ fn main() -> ExitCode {
     let _ = std::fs::remove_file(&scratch);
     println!(
         "libhdf5 {:?}: {} files with {} datasets and {} attributes read alike and written again, {} refused by both, \
-         {} values of kinds that our writer has no form for",
+         {} too new for this libhdf5, {} values of kinds that our writer has no form for",
         hdf5_metno::library_version(),
         tally.files,
         tally.datasets,
         tally.attributes,
         tally.refused,
+        tally.too_new,
         tally.left_out,
     );
     println!("{} passed, {} failed", files.len() - tally.failed, tally.failed);
     if tally.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn too_new(file: &Path) -> bool {
+    let version = hdf5_metno::library_version();
+    NEEDS_LATER_LIBHDF5.iter().any(|(name, needs)| file.ends_with(name) && version < *needs)
 }
 
 fn judge(file: &Path, scratch: &Path, tally: &mut Tally) -> Vec<String> {
@@ -70,6 +83,10 @@ fn judge(file: &Path, scratch: &Path, tally: &mut Tally) -> Vec<String> {
             return Vec::new();
         }
         (Ok(_), Err(error)) => return vec![format!("only we refuse it: {error}")],
+        (Err(_), Ok(_)) if too_new(file) => {
+            tally.too_new += 1;
+            return Vec::new();
+        }
         (Err(error), Ok(_)) => return vec![format!("only libhdf5 refuses it: {error}")],
     };
     let mut lines = theirs.differences(["libhdf5", "we"], &mine);
@@ -100,7 +117,9 @@ fn judge_rewritten(scratch: &Path, original: &Facts) -> Vec<String> {
     for (path, dataset) in &original.datasets {
         // Datasets that the writer has no form for (strings) are not in the new file.
         let Some(written) = mine.datasets.get(path) else { continue };
-        if (&written.shape, &written.dtype, &written.values) != (&dataset.shape, &dataset.dtype, &dataset.values) {
+        // HDF5 as h5py 3 writes it has no 8-bit floats: they become opaque.
+        let same_type = written.dtype == dataset.dtype || written.dtype.starts_with("opaque");
+        if !same_type || (&written.shape, &written.values) != (&dataset.shape, &dataset.values) {
             lines.push(format!("dataset '{path}' was {dataset:?} and is now {written:?}"));
         }
     }

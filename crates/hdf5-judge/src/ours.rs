@@ -13,7 +13,7 @@ use crate::facts::{Attribute, Dataset, Facts, Values};
 pub fn read(path: &Path) -> Result<Facts> {
     let reader = kw_formats::hdf5::open(Arc::new(FileSource::open(path)?), &Limits::default())?;
     let catalogue = reader.catalogue();
-    let mut facts = Facts::default();
+    let mut facts = Facts { refused: catalogue.refusals().keys().cloned().collect(), ..Facts::default() };
     for (path, group) in catalogue.groups() {
         facts.groups.insert(path.clone(), attributes(&group.attributes));
     }
