@@ -43,7 +43,14 @@ export async function runCargoTests(args, { env = {} } = {}) {
 }
 
 /** Runs vitest under `node`; a run that fails without a failed test counts as one failure. */
-export async function runVitest({ config, filters = [], env = {}, node = process.execPath, suite = "vitest" }) {
+export async function runVitest({
+  config,
+  filters = [],
+  env = {},
+  node = process.execPath,
+  suite = "vitest",
+  passWithNoTests = false,
+}) {
   const folder = mkdtempSync(join(tmpdir(), "keras-weights-tests-"));
   const report = join(folder, "report.json");
   try {
@@ -52,6 +59,7 @@ export async function runVitest({ config, filters = [], env = {}, node = process
       [
         join(root, "node_modules", "vitest", "vitest.mjs"),
         ...["run", "--config", config, "--reporter=default", "--reporter=json", `--outputFile.json=${report}`],
+        ...(passWithNoTests ? ["--passWithNoTests"] : []),
         ...filters,
       ],
       env,
