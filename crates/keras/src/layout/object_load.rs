@@ -32,13 +32,16 @@ pub(crate) fn load(tree: &ModelTree, file: &OpenedFile, options: &LoadOptions, m
     }
     let walk = if index.has(KERAS_2_12_LAYERS) { Walk::Keras212 } else { Walk::of(tree.flavor) };
     let walked = Loader::run(tree, &orders, &index, options, walk)?;
-    // A subclassed model of Keras 2.12 leaves no mark in its file, so that walk is tried when today's does not fit.
-    let walked = if walk == Walk::TfKeras && !walked.failures.is_empty() {
-        let older = Loader::run(tree, &orders, &index, options, Walk::Keras212)?;
-        if older.failures.is_empty() { older } else { walked }
-    } else {
-        walked
-    };
+    // Subclassed models get other names from Keras 3 and from Keras 2.12, which leave no mark of their own in the file.
+    // Another walk is believed only if it explains the file to the last tensor.
+    if walk == Walk::TfKeras && !walked.failures.is_empty() {
+        for other in [Walk::Keras3, Walk::Keras212] {
+            let again = Loader::run(tree, &orders, &index, options, other)?;
+            if again.failures.is_empty() && index.all_of_the_model(&again.attempted) {
+                return again.report(options.skip_mismatch, matching);
+            }
+        }
+    }
     walked.report(options.skip_mismatch, matching)
 }
 
@@ -69,6 +72,16 @@ impl<'c> Index<'c> {
 
     fn len(&self, group: &str) -> usize {
         self.keys.get(group).map_or(0, HashSet::len)
+    }
+
+    /// Whether these are all tensors but for those of optimizer and metrics.
+    fn all_of_the_model(&self, tensors: &HashSet<usize>) -> bool {
+        let beside = |path: &str| path.starts_with("optimizer/") || path.starts_with("metrics/");
+        self.catalogue
+            .entries()
+            .iter()
+            .enumerate()
+            .all(|(index, entry)| tensors.contains(&index) || beside(&entry.path))
     }
 
     /// The tensor under a key, or why there is none.

@@ -186,3 +186,37 @@ pub fn save(
     let cancel = kw_model::Cancel::default();
     kw_keras::execute_save(&plan, &kw_model::LocalFilesystem, &digests, &mut stream, &cancel, &mut |_| ())
 }
+
+/// Cases that fall under a row of `docs/compatibility.md`.
+pub struct Rows(BTreeMap<&'static str, Vec<String>>);
+
+impl Rows {
+    pub fn new() -> Self {
+        Rows(BTreeMap::new())
+    }
+
+    pub fn count(&mut self, row: &'static str, case: &str) {
+        self.0.entry(row).or_default().push(case.to_owned());
+    }
+
+    /// Every row used is documented, and those expected were used.
+    pub fn assert_documented(&self, used: &[&str]) {
+        let path = repository().join("docs/compatibility.md");
+        let page = std::fs::read_to_string(&path).expect("docs/compatibility.md");
+        for row in self.0.keys() {
+            assert!(page.contains(&format!("| `{row}` |")), "{row} is not in docs/compatibility.md");
+        }
+        for row in used {
+            assert!(self.0.contains_key(row), "no case falls under {row}: {self}");
+        }
+    }
+}
+
+impl std::fmt::Display for Rows {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (row, cases) in &self.0 {
+            write!(f, "{row}: {} ", cases.len())?;
+        }
+        Ok(())
+    }
+}
