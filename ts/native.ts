@@ -26,9 +26,10 @@ export function native(): Native {
 }
 
 function load(): Native {
-  const require = createRequire(import.meta.url);
+  // Not called `require`: in the CommonJS build that name is needed to know `import.meta.url`.
+  const requireFromHere = createRequire(import.meta.url);
   try {
-    return require("../native/binding.cjs") as Native;
+    return requireFromHere("../native/binding.cjs") as Native;
   } catch (cause) {
     const platform = `${process.platform}-${process.arch}`;
     throw new WeightsError(

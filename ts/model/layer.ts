@@ -1,5 +1,8 @@
 import { parseInitializer, type InitializerSetting } from "../initializers.ts";
 import type { Json, JsonObject } from "../config/json.ts";
+import { loadInto, loadIntoSync, type LoadOptions, type LoadReport, type LoadSyncOptions } from "../io/load.ts";
+import { saveFrom, saveFromSync, type SaveOptions, type SaveReport, type SaveSyncOptions } from "../io/save.ts";
+import type { Source } from "../io/source.ts";
 import type { DType, Tensor, TypedArray } from "../tensor.ts";
 import { attributeValue, layersIn, trackedIn, unique, type Attribute, type AttributeValue } from "./attributes.ts";
 import { parsePolicy, type DTypePolicy, type DTypeSetting } from "./dtype_policy.ts";
@@ -12,6 +15,7 @@ import { mapShapes, unknownShape, type MaybeShape, type Shape, type ShapeStructu
 import { flatten, isDictionary, mapStructure, type Structure } from "./structure.ts";
 import { CallNode, isSymbolic, Symbolic, type CallArgument } from "./symbolic.ts";
 import { structureChanged } from "./structure_version.ts";
+import { describe } from "./tree.ts";
 import { Variable } from "./variable.ts";
 import { readWeights, weightLists, writeWeights } from "./weights.ts";
 
@@ -160,6 +164,49 @@ export abstract class Layer {
    */
   setWeights(values: readonly (Tensor | TypedArray)[]): void {
     writeWeights(this, values);
+  }
+
+  /**
+   * Loads weights from a file of any format that is known, recognized by its content: all of them, or nothing and an
+   * error. The work is done off the event loop.
+   *
+   * ```ts
+   * const report = await model.loadWeights("mnist.weights.h5");
+   * console.log(report.loaded.length, report.missing, report.unexpected);
+   * ```
+   *
+   * @throws ERR_WEIGHTS_UNBUILT, ERR_WEIGHTS_LAYER_COUNT, ERR_WEIGHTS_WEIGHT_COUNT, ERR_WEIGHTS_SHAPE,
+   * ERR_WEIGHTS_MISSING, ERR_WEIGHTS_NO_MATCH where file and model differ; ERR_WEIGHTS_NOT_FOUND,
+   * ERR_WEIGHTS_NOT_WEIGHTS, ERR_WEIGHTS_TRUNCATED, ERR_WEIGHTS_CORRUPT, ERR_WEIGHTS_DIGEST for what is wrong with the
+   * file; ERR_WEIGHTS_CHANGED when the model was changed meanwhile.
+   */
+  async loadWeights(source: Source, options?: LoadOptions): Promise<LoadReport> {
+    return loadInto(describe(this), source, options);
+  }
+
+  /** {@link loadWeights}, here and now. */
+  loadWeightsSync(source: Source, options?: LoadSyncOptions): LoadReport {
+    return loadIntoSync(describe(this), source, options);
+  }
+
+  /**
+   * Saves the weights in the format that the name's suffix means to Keras, or `saveFormat`. The file is afterwards
+   * either the old one or the new one, whole, whatever happens.
+   *
+   * ```ts
+   * await model.saveWeights("out.weights.h5", { overwrite: false });
+   * ```
+   *
+   * @throws ERR_WEIGHTS_EXISTS, ERR_WEIGHTS_FORMAT, ERR_WEIGHTS_UNBUILT, ERR_WEIGHTS_NOT_FOUND, ERR_WEIGHTS_IO,
+   * ERR_WEIGHTS_CHANGED when values changed meanwhile.
+   */
+  async saveWeights(destination: string | URL, options?: SaveOptions): Promise<SaveReport> {
+    return saveFrom(describe(this), destination, options);
+  }
+
+  /** {@link saveWeights}, here and now. */
+  saveWeightsSync(destination: string | URL, options?: SaveSyncOptions): SaveReport {
+    return saveFromSync(describe(this), destination, options);
   }
 
   /** @internal Throws when the input shape is still unknown. */

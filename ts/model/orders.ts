@@ -1,4 +1,4 @@
-import { fail } from "./failure.ts";
+import { calling } from "../native.ts";
 
 /** Weights of a tree's root by numbers of variables, in Keras' orders. */
 export interface WeightOrders {
@@ -7,14 +7,7 @@ export interface WeightOrders {
   readonly nonTrainable: readonly number[];
 }
 
-let source: ((tree: string) => WeightOrders) | undefined;
-
-/** Says who puts weights in order: the native side, which is loaded when it is first needed. */
-export function setOrderSource(orders: (tree: string) => WeightOrders): void {
-  source = orders;
-}
-
-/** The orders of a tree, given as JSON. */
+/** The orders of a tree, given as JSON. They are the native side's to know. */
 export function weightOrders(tree: string): WeightOrders {
-  return source?.(tree) ?? fail("ERR_WEIGHTS_NATIVE_MISSING", "the native part of keras-weights is not loaded");
+  return JSON.parse(calling((addon) => addon.weightOrders(tree))) as WeightOrders;
 }
