@@ -1,6 +1,6 @@
 //! Buffers whose size a file may ask for, and reads that can be cancelled.
 
-use kw_model::{ByteSource, Cancel, Code, Result, WeightsError};
+use kw_model::{ByteSource, Cancel, Catalogue, Code, Location, Result, TensorEntry, WeightsError};
 
 /// Bytes between two looks at the cancel flag.
 pub(crate) const PIECE: usize = 4 << 20;
@@ -46,6 +46,17 @@ pub(crate) fn read_pieces(source: &dyn ByteSource, offset: u64, out: &mut [u8], 
         position = position.saturating_add(piece.len() as u64);
     }
     Ok(())
+}
+
+/// Fills `out` with a tensor that lies in one piece.
+pub(crate) fn read_entry(catalogue: &Catalogue, entry: &TensorEntry, out: &mut [u8], cancel: &Cancel) -> Result<()> {
+    let place = match entry.location {
+        Location::Range { source, offset } => catalogue.sources().get(source).zip(Some(offset)),
+        Location::Decoded => None,
+    };
+    let (source, offset) =
+        place.ok_or_else(|| WeightsError::new(Code::Internal, format!("{} has no place", entry.path)))?;
+    read_pieces(source.as_ref(), offset, out, cancel).map_err(|error| error.weight(entry.path.as_str()))
 }
 
 /// Fails unless the buffer has exactly the tensor's size.

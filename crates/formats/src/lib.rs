@@ -6,11 +6,15 @@
 
 #[cfg(feature = "hdf5")]
 pub mod hdf5;
+#[cfg(feature = "npy")]
+pub mod npy;
+#[cfg(feature = "safetensors")]
+pub mod safetensors;
 #[cfg(feature = "tf-checkpoint")]
 pub mod tf_checkpoint;
 #[cfg(feature = "zip")]
 pub mod zip;
 
-#[cfg(any(feature = "tf-checkpoint", feature = "zip"))]
+#[cfg(any(feature = "safetensors", feature = "tf-checkpoint", feature = "zip"))]
 #[allow(dead_code, reason = "each format uses some of it")]
 mod buffers;

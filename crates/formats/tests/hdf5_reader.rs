@@ -1,5 +1,6 @@
 //! The HDF5 reader against h5py: every Keras file there is, and a file for every way of storing things.
 
+#![cfg(feature = "hdf5")]
 #![allow(clippy::expect_used, clippy::panic, reason = "a test ends where it fails")]
 
 mod hdf5_support;

@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use kw_model::{ByteSource, Cancel, Code, Crc32, Limits, MemorySource, Result, SliceSource, WeightsError};
+use kw_model::{ByteSource, Cancel, Code, Limits, MemorySource, Result, SliceSource, WeightsError};
 
-use super::inflate::inflate;
 use super::records::{
     CENTRAL_LEN, Central, Cursor, END_LEN, END_SIGNATURE, End, FLAG_DESCRIPTOR, FLAG_ENCRYPTED, FLAG_UTF8, LOCAL_LEN,
     LOCAL_SIGNATURE, ZIP64_END_LEN, ZIP64_LOCATOR_LEN, parse_end, parse_locator, parse_zip64_end, zip64,
 };
+use super::stream::MemberStream;
 use super::{FORMAT, corrupt, names};
 use crate::buffers::{self, PIECE, read_range};
 
@@ -60,6 +60,11 @@ impl Member {
     /// CRC-32 of the bytes, as the directory says.
     pub fn crc32(&self) -> u32 {
         self.crc
+    }
+
+    /// Bytes in the archive, compressed if they are.
+    pub fn stored_len(&self) -> u64 {
+        self.stored_len
     }
 
     fn end(&self) -> u64 {
@@ -162,33 +167,44 @@ impl Archive {
             let slice = SliceSource::new(Arc::clone(&self.source), member.offset, member.stored_len, name)?;
             return Ok(Arc::new(slice));
         }
-        let inflated = self.inflated(member, cancel).map_err(|error| error.file(name.as_str()).format(FORMAT))?;
+        let mut stream = self.stream(index, cancel)?;
+        let mut inflated = buffers::zeroed(member.len, "a deflated member")?;
+        stream
+            .read_exact(&mut inflated)
+            .and_then(|()| stream.finish())
+            .map_err(|error| error.file(self.source.name()))?;
         Ok(Arc::new(MemorySource::new(inflated, name)))
     }
 
-    /// Compares the checksum of a member with its bytes, all of which are read.
+    /// A member from front to back.
     ///
     /// # Errors
-    /// [`Code::Digest`] when it does not fit; otherwise as [`Archive::source`].
-    pub fn verify(&self, index: usize, cancel: &Cancel) -> Result<()> {
+    /// [`Code::Unsupported`] for an encrypted or otherwise compressed member or a link, [`Code::Limit`].
+    pub fn stream<'a>(&'a self, index: usize, cancel: &'a Cancel) -> Result<MemberStream<'a>> {
         let member = self.member(index)?;
         self.supported(member)?;
         if !member.is_stored() {
-            return self.inflated(member, cancel).map(|_| ());
+            let what = format!("the inflated member {}", member.name);
+            let allowed = member.stored_len.saturating_mul(self.limits.max_inflate_ratio);
+            Limits::check(&what, member.len, allowed.min(self.limits.max_tensor_bytes), "bytes")?;
         }
-        let mut crc = Crc32::default();
-        let mut buffer = buffers::zeroed(member.len.min(PIECE as u64), "a piece of a member")?;
-        let mut position = 0_u64;
-        while position < member.len {
-            cancel.check()?;
-            let left = usize::try_from(member.len.saturating_sub(position)).unwrap_or(usize::MAX);
-            let len = left.min(buffer.len());
-            let part = buffer.get_mut(..len).unwrap_or_default();
-            self.source.read_exact_at(member.offset.saturating_add(position), part)?;
-            crc.update(part);
-            position = position.saturating_add(len as u64);
+        Ok(MemberStream::new(self.source.as_ref(), member, member.stored_len, cancel))
+    }
+
+    /// Compares lengths and checksum of a member with its bytes, all of which are read.
+    ///
+    /// # Errors
+    /// [`Code::Digest`] when the checksum does not fit; otherwise as [`Archive::source`].
+    pub fn verify(&self, index: usize, cancel: &Cancel) -> Result<()> {
+        let mut stream = self.stream(index, cancel)?;
+        let mut left = stream.member().len;
+        let mut buffer = buffers::zeroed(left.min(PIECE as u64), "a piece of a member")?;
+        while left > 0 {
+            let len = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
+            stream.read_exact(buffer.get_mut(..len).unwrap_or_default())?;
+            left = left.saturating_sub(len as u64);
         }
-        self.check_crc(member, crc.value())
+        stream.finish().map_err(|error| error.file(self.source.name()))
     }
 
     fn member(&self, index: usize) -> Result<&Member> {
@@ -211,37 +227,6 @@ impl Archive {
             .file(self.source.name())
             .format(FORMAT)
             .weight(member.name.as_str()))
-    }
-
-    fn inflated(&self, member: &Member, cancel: &Cancel) -> Result<Vec<u8>> {
-        let allowed = member.stored_len.saturating_mul(self.limits.max_inflate_ratio);
-        Limits::check(&format!("the inflated member {}", member.name), member.len, allowed, "bytes")?;
-        Limits::check(
-            &format!("the inflated member {}", member.name),
-            member.len,
-            self.limits.max_tensor_bytes,
-            "bytes",
-        )?;
-        let bytes = inflate(self.source.as_ref(), member.offset, member.stored_len, member.len, cancel)
-            .map_err(|error| error.weight(member.name.as_str()))?;
-        self.check_crc(member, kw_model::crc32(&bytes))?;
-        Ok(bytes)
-    }
-
-    fn check_crc(&self, member: &Member, found: u32) -> Result<()> {
-        if member.crc == found {
-            return Ok(());
-        }
-        Err(WeightsError::new(
-            Code::Digest,
-            format!("the bytes of the member {} do not fit its CRC-32: the archive is damaged", member.name),
-        )
-        .file(self.source.name())
-        .format(FORMAT)
-        .weight(member.name.as_str())
-        .offset(member.offset)
-        .expected(format!("{:08x}", member.crc))
-        .found(format!("{found:08x}")))
     }
 }
 

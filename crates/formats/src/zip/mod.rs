@@ -8,14 +8,15 @@
 //! Rules: PKWARE's APPNOTE.TXT, sections 4.3 to 4.5.
 
 mod archive;
-mod inflate;
 mod names;
 mod records;
+mod stream;
 mod writer;
 
 use kw_model::{Code, WeightsError};
 
 pub use archive::{Archive, Member};
+pub use stream::MemberStream;
 pub use writer::{ArchiveBuilder, ArchiveEmitter, ArchivePlan, MemberSink, PlannedMember};
 
 /// The format's name in reports and errors.

@@ -46,3 +46,31 @@ pub(crate) fn sha256(bytes: &[u8]) -> String {
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
 }
+
+/// Parses a JSON file.
+pub(crate) fn json(path: &Path) -> serde_json::Value {
+    serde_json::from_slice(&std::fs::read(path).expect("readable")).expect("JSON")
+}
+
+/// A shape from a JSON list.
+pub(crate) fn shape(value: &serde_json::Value) -> kw_model::Shape {
+    let axes = value.as_array().expect("axes").iter().map(|axis| axis.as_u64().expect("an axis"));
+    kw_model::Shape::new(axes.collect::<Vec<_>>())
+}
+
+/// Path, dtype, shape and bytes of a tensor.
+pub(crate) type Found = (String, kw_model::DType, kw_model::Shape, Vec<u8>);
+
+/// All tensors of a reader.
+pub(crate) fn read_all(
+    reader: &dyn kw_model::WeightsReader,
+) -> kw_model::Result<Vec<Found>> {
+    let entries = reader.catalogue().entries().iter().enumerate();
+    entries
+        .map(|(index, entry)| {
+            let mut out = vec![0; usize::try_from(entry.byte_len).expect("small")];
+            reader.read_into(index, &mut out, &kw_model::Cancel::default())?;
+            Ok((entry.path.clone(), entry.dtype, entry.shape.clone(), out))
+        })
+        .collect()
+}
