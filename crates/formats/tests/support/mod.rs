@@ -62,9 +62,7 @@ pub(crate) fn shape(value: &serde_json::Value) -> kw_model::Shape {
 pub(crate) type Found = (String, kw_model::DType, kw_model::Shape, Vec<u8>);
 
 /// All tensors of a reader.
-pub(crate) fn read_all(
-    reader: &dyn kw_model::WeightsReader,
-) -> kw_model::Result<Vec<Found>> {
+pub(crate) fn read_all(reader: &dyn kw_model::WeightsReader) -> kw_model::Result<Vec<Found>> {
     let entries = reader.catalogue().entries().iter().enumerate();
     entries
         .map(|(index, entry)| {
