@@ -25,7 +25,7 @@ pub use detect::{Content, detect};
 pub use format::{Format, to_save};
 pub use load::{Assignment, LoadOptions, LoadPlan, Value, plan_load};
 pub use naming::snake_case;
-pub use open::{OpenedFile, open, open_bytes, open_source};
+pub use open::{OpenedFile, WholeModel, open, open_bytes, open_source, whole_model};
 pub use orders::{Orders, WeightOrders, weight_orders};
 pub use recipe::{Expression, Order, Recipe};
 pub use report::{Cast, LoadReport, SaveReport, Skipped, Warning, WarningCode};

@@ -124,5 +124,5 @@ fn plan(tree: &ModelTree, file: &OpenedFile, options: &LoadOptions, format: Form
             String::new()
         }
     };
-    matching.finish(tree, &orders, file, &scope)
+    matching.finish(tree, &orders, file, format, &scope)
 }

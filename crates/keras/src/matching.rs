@@ -6,6 +6,7 @@ use kw_model::{Catalogue, Code, DType, Result, WeightsError};
 
 use crate::cast;
 use crate::convert::Piece;
+use crate::format::Format;
 use crate::load::{Assignment, LoadPlan, Value};
 use crate::open::OpenedFile;
 use crate::orders::Orders;
@@ -60,6 +61,7 @@ impl Matching {
         tree: &ModelTree,
         orders: &Orders<'_>,
         file: &OpenedFile,
+        format: Format,
         scope: &str,
     ) -> Result<LoadPlan> {
         let catalogue = file.reader.catalogue();
@@ -74,7 +76,7 @@ impl Matching {
             }
         }
         let mut report = LoadReport {
-            format: file.format,
+            format,
             loaded: Vec::with_capacity(order.len()),
             skipped: self.skipped,
             missing: Vec::new(),

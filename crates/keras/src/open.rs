@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use kw_model::{ByteSource, Catalogue, Filesystem, Limits, MemorySource, Result, WeightsReader};
+use kw_model::{AttributeValue, ByteSource, Catalogue, Filesystem, Limits, MemorySource, Result, WeightsReader};
 
 use crate::detect::{self, Content};
 use crate::format::{self, Format};
@@ -65,6 +65,33 @@ pub fn open_source(source: Arc<dyn ByteSource>, limits: &Limits) -> Result<Opene
         format!("the name promises {}, the content is {}: the content was believed", promised.name(), format.name())
     });
     Ok(OpenedFile { format, reader: Arc::new(reader), source_name, note })
+}
+
+/// What a whole-model file says of itself at its root.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WholeModel {
+    /// JSON of the architecture.
+    pub model_config: Option<String>,
+    /// JSON of optimizer, loss and metrics.
+    pub training_config: Option<String>,
+    /// The Keras that wrote it.
+    pub keras_version: Option<String>,
+    /// Its backend.
+    pub backend: Option<String>,
+}
+
+/// Reads the texts beside the weights; all absent for a file of weights alone.
+pub fn whole_model(file: &OpenedFile) -> WholeModel {
+    let text = |name: &str| match file.reader.catalogue().group("")?.attributes.get(name)? {
+        AttributeValue::Text(text) => Some(text.clone()),
+        _ => None,
+    };
+    WholeModel {
+        model_config: text("model_config"),
+        training_config: text("training_config"),
+        keras_version: text("keras_version"),
+        backend: text("backend"),
+    }
 }
 
 /// Legacy files list their layers, others have groups called `vars`. A file with neither is what it is called.
