@@ -140,7 +140,12 @@ describe("an error", () => {
   it("has a code, the fields that are known, and a cause", () => {
     const cause = new Error("behind");
     const error = new WeightsError("ERR_WEIGHTS_SHAPE", "sentence", { layer: "dense", expected: [1, 2], cause });
-    expect(Object.fromEntries(Object.entries(error))).toEqual({ name: "WeightsError", code: "ERR_WEIGHTS_SHAPE", layer: "dense", expected: [1, 2] });
+    expect(Object.fromEntries(Object.entries(error))).toEqual({
+      name: "WeightsError",
+      code: "ERR_WEIGHTS_SHAPE",
+      layer: "dense",
+      expected: [1, 2],
+    });
     expect(error.cause).toBe(cause);
     expect(error.message).toBe("sentence");
     expect(error).toBeInstanceOf(Error);
