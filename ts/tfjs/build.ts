@@ -34,7 +34,7 @@ function registerWrapper(tf: TfNamespaceLike): void {
       return fromConfig(cls, inner, {}, true);
     }
   }
-  serialization.registerClass(KerasWeightsModel as unknown as TfClass);
+  serialization.registerClass(KerasWeightsModel);
   prepared.add(serialization);
 }
 

@@ -64,6 +64,8 @@ function readKeras3(node: JsonObject, takesInitialState: boolean): LayerCall {
   const kwargs = isObject(node["kwargs"]) ? node["kwargs"] : {};
   for (const [name, value] of Object.entries(kwargs)) {
     if (value === null) continue;
+    // What is passed to the model decides, whatever was recorded when the graph was made.
+    if (name === "training") continue;
     const found = tensorsIn(value);
     if (found !== undefined && (name === "inputs" || name === "sequences")) inputs.unshift(...found);
     else if (found !== undefined && name === "initial_state" && takesInitialState) inputs.push(...found);

@@ -9,7 +9,9 @@ export function policyName(value: Json | undefined): string | undefined {
   if (!isObject(value)) return undefined;
   const { config } = value;
   if (!isObject(config)) return textAt(value, "class_name");
-  return textAt(config, "name") ?? textAt(config, "mode") ?? textAt(value, "class_name");
+  const mode = textAt(config, "mode");
+  if (mode !== undefined) return `${mode}_from_${textAt(config, "source_name") ?? "float32"}`;
+  return textAt(config, "name") ?? textAt(value, "class_name");
 }
 
 /** Why a layer of this policy would compute otherwise there; undefined when it would not. */

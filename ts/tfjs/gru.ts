@@ -115,7 +115,7 @@ function makeGru(tf: TfNamespaceLike): TfClass {
       return { ...super.getConfig(), resetAfter: true };
     }
   }
-  return GRUResetAfter as unknown as TfClass;
+  return GRUResetAfter;
 }
 
 function makeCell(ops: Ops, BaseCell: CellClass): CellClass {

@@ -68,12 +68,12 @@ function pairLayer(layer: Layer, other: TfLayerLike, where: string): WeightPair[
   }
   return layer.weights.map((keras, index) => {
     const tf = weights[index];
-    if (tf === undefined || keras.shape.join() !== tf.shape.join()) {
+    if (tf?.shape.join() !== keras.shape.join()) {
       throw new WeightsError("ERR_WEIGHTS_SHAPE", `${keras.path} has another shape in TensorFlow.js`, {
         layer: where,
         weight: keras.path,
         expected: [...keras.shape],
-        found: (tf?.shape ?? []).map((dim) => dim ?? -1),
+        found: tf?.shape.map((dim) => dim ?? -1),
       });
     }
     return { keras, tf, layer: where };

@@ -122,14 +122,11 @@ class Translator {
     const layers = entriesOf(config["layers"]);
     const calls = new Map<string, LayerCall[]>();
     for (const layer of layers) calls.set(nameOf(layer), this.#calls(layer, path));
-    const outputs = references(config["output_layers"]);
-    const shift = ownCalls(layers, [...[...calls.values()].flat().flatMap(({ inputs }) => inputs), ...outputs]);
-    const shifted = ([layer, call, tensor]: TensorReference): Json => [
-      layer,
-      call + (shift.has(layer) ? 1 : 0),
-      tensor,
-    ];
-    checkMasks(graphSteps(layers, calls, shift, path), this.problems);
+    const counted = this.#countedFromZero(layers);
+    const shifted =
+      (from0: ReadonlySet<string>) =>
+      ([layer, call, tensor]: TensorReference): Json => [layer, call + (from0.has(layer) ? 1 : 0), tensor];
+    checkMasks(graphSteps(layers, calls, counted.inCalls, path), this.problems);
     const name = textAt(config, "name");
     return {
       class_name: "Functional",
@@ -139,13 +136,31 @@ class Translator {
           ...this.layer(layer, path),
           name: nameOf(layer),
           inbound_nodes: (calls.get(nameOf(layer)) ?? []).map(({ inputs }) =>
-            inputs.map((input) => [...(shifted(input) as Json[]), {}]),
+            inputs.map((input) => [...(shifted(counted.inCalls)(input) as Json[]), {}]),
           ),
         })),
-        input_layers: references(config["input_layers"]).map(shifted),
-        output_layers: outputs.map(shifted),
+        input_layers: references(config["input_layers"]).map(shifted(counted.inOutputs)),
+        output_layers: references(config["output_layers"]).map(shifted(counted.inOutputs)),
       },
     };
+  }
+
+  /**
+   * Nested models whose calls are counted from 0. TensorFlow.js counts the model's own graph as call 0. So does Keras 2,
+   * but for Sequential models that did not know their input; Keras 3 does so in outputs and for functional models alone.
+   */
+  #countedFromZero(layers: readonly JsonObject[]): { inCalls: ReadonlySet<string>; inOutputs: ReadonlySet<string> } {
+    const models = layers.filter((layer) => modelClasses.has(classOf(layer)));
+    const sequential = models.filter((layer) => classOf(layer) === "Sequential");
+    if (this.#flavor === "keras3") {
+      return { inCalls: new Set(models.map(nameOf)), inOutputs: new Set(sequential.map(nameOf)) };
+    }
+    const deferred = sequential.filter((layer) => {
+      const [first] = entriesOf(configOf(layer)["layers"]);
+      return first !== undefined && !knowsItsInput(first) && !modelClasses.has(classOf(first));
+    });
+    const names = new Set(deferred.map(nameOf));
+    return { inCalls: names, inOutputs: names };
   }
 
   #calls(layer: JsonObject, path: string): LayerCall[] {
@@ -309,15 +324,6 @@ function inputShapeOf(entry: JsonObject, config: JsonObject): Json | undefined {
   const shape =
     config["build_input_shape"] ?? (isObject(built ?? null) ? (built as JsonObject)["input_shape"] : undefined);
   return isList(shape) ? shape : undefined;
-}
-
-/**
- * Nested models whose calls are counted from 0. TensorFlow.js counts the model's own graph as call 0, and so do some
- * versions of Keras, but not others.
- */
-function ownCalls(layers: readonly JsonObject[], used: readonly TensorReference[]): ReadonlySet<string> {
-  const models = layers.filter((layer) => modelClasses.has(classOf(layer))).map(nameOf);
-  return new Set(models.filter((name) => used.some(([layer, call]) => layer === name && call === 0)));
 }
 
 /** The calls of a graph in an order in which inputs come first. */

@@ -1,12 +1,20 @@
 // Values between TensorFlow.js and us.
 import { WeightsError } from "../errors.ts";
-import { Tensor } from "../tensor.ts";
 import type { Variable } from "../model/variable.ts";
-import type { TfNamespaceLike, TfTensorLike, TfVariableLike } from "./structural.ts";
+import { tensorOf } from "../model/weights.ts";
+import type { TfTensorLike, TfVariableLike } from "./structural.ts";
 
-interface TfAssignable extends TfTensorLike {
+/** What a variable of TensorFlow.js has besides a tensor's. */
+interface TfVariable extends TfTensorLike {
   assign(value: TfTensorLike): void;
+  bufferSync(): object;
 }
+
+type TensorBufferClass = new (
+  shape: readonly (number | null)[],
+  dtype: string,
+  values: Float32Array,
+) => { toTensor(): TfTensorLike };
 
 /**
  * Gives a weight new values. The array is taken over and not copied: TensorFlow.js never writes into it, and neither
@@ -14,10 +22,13 @@ interface TfAssignable extends TfTensorLike {
  *
  * Not by the layer variable's own `write`: that applies constraints, which no load of Keras does.
  */
-export function assignValues(tf: TfNamespaceLike, variable: TfVariableLike, values: Float32Array): void {
-  const tensor = tf.tensor(values as never, variable.shape as never, "float32" as never);
+export function assignValues(variable: TfVariableLike, values: Float32Array): void {
+  const value = variable.read() as TfVariable;
+  // A tensor of the same copy of TensorFlow.js, without asking anyone for its namespace.
+  const TensorBuffer = value.bufferSync().constructor as TensorBufferClass;
+  const tensor = new TensorBuffer(variable.shape, "float32", values).toTensor();
   try {
-    (variable.read() as TfAssignable).assign(tensor);
+    value.assign(tensor);
   } finally {
     tensor.dispose();
   }
@@ -25,10 +36,7 @@ export function assignValues(tf: TfNamespaceLike, variable: TfVariableLike, valu
 
 /** The values of a variable of ours as float32; its own array where it is that already. */
 export function float32Of(variable: Variable): Float32Array {
-  const { path, dtype, shape } = variable;
-  const data = variable.read();
-  if (dtype === "float32") return data as Float32Array;
-  return new Tensor({ path, dtype, shape, data }).toFloat32();
+  return variable.dtype === "float32" ? (variable.read() as Float32Array) : tensorOf(variable).toFloat32();
 }
 
 function float32(values: ArrayLike<number>, variable: TfVariableLike): Float32Array {

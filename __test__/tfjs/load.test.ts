@@ -1,0 +1,87 @@
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { describe, expect, it } from "vitest";
+
+import { loadLayersModel } from "../../ts/tfjs/load.ts";
+import { translateConfig } from "../../ts/tfjs/translate.ts";
+import { corpus, corpusModels, readJson } from "../model/corpus.ts";
+import { predictionError, tf } from "./predictions.ts";
+
+/** What TensorFlow.js cannot do, by classes; all other models must predict as Keras does. */
+const refused: Readonly<Record<string, readonly string[]>> = {
+  einsum_dense: ["EinsumDense"],
+  float16_float64: ["Dense"],
+  lora: ["Dense", "EinsumDense", "Embedding"],
+  lora_int8: ["Dense", "EinsumDense", "Embedding"],
+  mha_transformer: ["MultiHeadAttention"],
+  mixed_bfloat16: ["Dense"],
+  normalization_adapted: ["Normalization"],
+  "norms.keras2": ["GroupNormalization", "SpectralNormalization", "UnitNormalization"],
+  "norms.keras3": ["GroupNormalization", "RMSNormalization", "SpectralNormalization", "UnitNormalization"],
+  pure_bfloat16: ["Dense", "LayerNormalization"],
+  quant_int4: ["Dense", "EinsumDense", "Embedding"],
+  quant_int8: ["Dense", "EinsumDense", "Embedding"],
+  text_vectorization: ["InputLayer", "TextVectorization"],
+  timedistributed_convlstm: ["ConvLSTM1D"],
+};
+
+const models = corpusModels("config.json").map((model) => ({
+  ...model,
+  refused: refused[model.name] ?? refused[`${model.name}.${model.flavor}`],
+}));
+const expressible = models.filter(({ refused: classes }) => classes === undefined);
+
+describe("models of the corpus", () => {
+  it("are not all refused", () => {
+    expect(expressible.length).toBeGreaterThanOrEqual(18);
+  });
+
+  it.each(models.filter(({ refused: classes }) => classes !== undefined))(
+    "$id is refused, with every class named",
+    ({ folder, refused: classes }) => {
+      const found = translateConfig(readJson(join(folder, "config.json")) as object).refused;
+      expect([...new Set(found.map(({ className }) => className))].sort()).toEqual(classes);
+    },
+  );
+
+  it.each(expressible)("$id predicts as Keras, from config and weights", async ({ folder, flavor }) => {
+    const file = join(folder, flavor === "keras2" ? "weights.h5" : "model.weights.h5");
+    const model = await loadLayersModel(tf, file, { config: join(folder, "config.json"), onNote: () => undefined });
+    expect(predictionError(model, folder)).toBeLessThanOrEqual(1e-5);
+    model.dispose();
+  });
+
+  it.each(expressible)("$id predicts as Keras, from a whole-model file", async ({ folder, flavor }) => {
+    const file = join(folder, flavor === "keras2" ? "full.h5" : "legacy_full.h5");
+    if (!existsSync(file)) return;
+    const model = await loadLayersModel(tf, file, { onNote: () => undefined });
+    expect(predictionError(model, folder)).toBeLessThanOrEqual(1e-5);
+    model.dispose();
+  });
+
+  it.each(
+    ["keras-2.12", "keras-3.0.5"].flatMap((release) =>
+      ["cnn_bn", "compiled_adam", "dropout_seeds", "gru", "nested_functional", "offset_names", "shared_layers"].map(
+        (name) => ({ release, name, folder: join(corpus, "_old", release, name) }),
+      ),
+    ),
+  )("$release $name predicts as Keras", async ({ folder }) => {
+    const config = join(folder, "config.json");
+    const model = await loadLayersModel(tf, join(folder, "m.weights.h5"), { config, onNote: () => undefined });
+    expect(predictionError(model, folder)).toBeLessThanOrEqual(1e-5);
+    model.dispose();
+  });
+
+  it.each(["float16_float64", "mixed_bfloat16", "pure_bfloat16"])(
+    "%s is taken when float32 will do, and is near Keras' half precision",
+    async (name) => {
+      const folder = join(corpus, name, "k3");
+      const model = await loadLayersModel(tf, join(folder, "model.weights.h5"), {
+        config: join(folder, "config.json"),
+        dtype: "float32",
+      });
+      expect(predictionError(model, folder)).toBeLessThanOrEqual(0.05);
+      model.dispose();
+    },
+  );
+});
