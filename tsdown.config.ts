@@ -1,7 +1,7 @@
 import { defineConfig } from "tsdown";
 
 export default defineConfig({
-  entry: { index: "ts/index.ts" },
+  entry: { index: "ts/index.ts", tfjs: "ts/tfjs/index.ts" },
   format: ["esm", "cjs"],
   platform: "node",
   target: "node20",
