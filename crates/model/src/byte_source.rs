@@ -71,6 +71,14 @@ impl FileSource {
     /// [`Code::NotFound`], [`Code::Io`], or [`Code::NotWeights`] for a folder or device.
     pub fn open(path: &Path) -> Result<Self> {
         let file = File::open(path).map_err(|error| WeightsError::io("open", path, &error))?;
+        FileSource::new(file, path)
+    }
+
+    /// A regular file that is open already, called `path` in messages.
+    ///
+    /// # Errors
+    /// [`Code::Io`], or [`Code::NotWeights`] for a folder or device.
+    pub fn new(file: File, path: &Path) -> Result<Self> {
         let metadata = file.metadata().map_err(|error| WeightsError::io("inspect", path, &error))?;
         if !metadata.is_file() {
             let what = if metadata.is_dir() { "a folder" } else { "not a regular file" };

@@ -56,6 +56,16 @@ pub trait WritableFile: Send {
     fn sync(&mut self) -> io::Result<()>;
 }
 
+/// A file without a name, for what is needed only while a file is being made: first written,
+/// then read. Its room is free again once it is dropped, also when the process is killed.
+pub trait ScratchFile: WritableFile {
+    /// Ends the writing.
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn into_source(self: Box<Self>) -> io::Result<Arc<dyn ByteSource>>;
+}
+
 /// A file system. Steps that change something report the operating system's own error:
 /// the caller knows what it was about to do and makes the [`WeightsError`] (see [`storage_error`]).
 pub trait Filesystem: Send + Sync {
@@ -84,6 +94,13 @@ pub trait Filesystem: Send + Sync {
     /// # Errors
     /// The operating system's.
     fn create_temporary(&self, target: &Path) -> io::Result<Box<dyn WritableFile>>;
+
+    /// Creates a scratch file on the file system of `target`: there is room for large files
+    /// there, which `/tmp` need not have.
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn create_scratch(&self, target: &Path) -> io::Result<Box<dyn ScratchFile>>;
 
     /// Creates a file under its final name.
     ///

@@ -31,7 +31,7 @@ pub use digest::{Crc32, Crc32c, crc32, crc32c};
 pub use dtype::DType;
 pub use error::{Code, Context, Detail, Result, WeightsError};
 pub use file_sink::FileSink;
-pub use filesystem::{FileInfo, FileKind, Filesystem, WritableFile, storage_error};
+pub use filesystem::{FileInfo, FileKind, Filesystem, ScratchFile, WritableFile, storage_error};
 pub use limits::Limits;
 pub use local_filesystem::LocalFilesystem;
 pub use shape::Shape;

@@ -6,7 +6,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use kw_model::faults::{Disk, Fault, FaultyFilesystem, Operation, states_after_power_loss};
-use kw_model::{ByteSink, Code, Filesystem, LocalFilesystem, Result, commit_file};
+use kw_model::{ByteSink, Code, FileSink, Filesystem, LocalFilesystem, Result, commit_file};
 use tempfile::TempDir;
 
 const OLD: &[u8] = b"the old weights";
@@ -359,6 +359,26 @@ fn a_new_file_under_its_final_name_is_exclusive() {
     LocalFilesystem.create_new(&target).unwrap().write(NEW).unwrap();
     assert_eq!(LocalFilesystem.create_new(&target).err().map(|error| error.kind()), Some(ErrorKind::AlreadyExists));
     assert_eq!(fs::read(&target).unwrap(), NEW);
+}
+
+#[test]
+fn a_scratch_file_is_written_then_read_and_leaves_nothing() {
+    let folder = TempDir::new().unwrap();
+    let fs = FaultyFilesystem::new(LocalFilesystem);
+    let mut scratch = fs.create_scratch(&folder.path().join("w.h5")).unwrap();
+    let mut sink = FileSink::new(&mut *scratch, "scratch");
+    sink.write_all(NEW).unwrap();
+    sink.flush().unwrap();
+    if cfg!(unix) {
+        assert!(names_in(folder.path()).is_empty(), "not even while it is open");
+    }
+    let source = scratch.into_source().unwrap();
+    let mut found = vec![0; NEW.len() - 4];
+    source.read_exact_at(4, &mut found).unwrap();
+    assert_eq!((source.len(), &found[..]), (NEW.len() as u64, &NEW[4..]));
+    drop(source);
+    assert!(names_in(folder.path()).is_empty());
+    assert_eq!(steps(&fs.log()), ["CreateScratch", "Write", "IntoSource", "Read"]);
 }
 
 #[cfg(unix)]

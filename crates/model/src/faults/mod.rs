@@ -13,7 +13,7 @@ mod power_loss;
 
 pub use power_loss::{Disk, states_after_power_loss};
 
-use crate::{ByteSource, Code, FileInfo, Filesystem, Result, WeightsError, WritableFile};
+use crate::{ByteSource, Code, FileInfo, Filesystem, Result, ScratchFile, WeightsError, WritableFile};
 
 /// One step, in the words of [`Filesystem`] and [`WritableFile`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub enum Operation {
     Metadata { path: PathBuf },
     ResolveLinks { path: PathBuf },
     CreateTemporary { path: PathBuf },
+    CreateScratch { path: PathBuf },
+    IntoSource { path: PathBuf },
     CreateNew { path: PathBuf },
     Preallocate { path: PathBuf, len: u64 },
     Write { path: PathBuf, bytes: Vec<u8> },
@@ -138,6 +140,10 @@ impl FaultyFilesystem {
     fn wrap(&self, file: Box<dyn WritableFile>) -> Box<dyn WritableFile> {
         Box::new(FaultyFile { fs: self.clone(), file })
     }
+
+    fn wrap_source(&self, source: Arc<dyn ByteSource>) -> Arc<dyn ByteSource> {
+        Arc::new(FaultySource { fs: self.clone(), source })
+    }
 }
 
 impl Filesystem for FaultyFilesystem {
@@ -153,7 +159,7 @@ impl Filesystem for FaultyFilesystem {
             |_| Operation::Open { path: path.into() },
         );
         match opened {
-            Ok(source) => Ok(Arc::new(FaultySource { fs: self.clone(), source })),
+            Ok(source) => Ok(self.wrap_source(source)),
             Err(error) => Err(own.unwrap_or_else(|| WeightsError::io("open", path, &error))),
         }
     }
@@ -172,6 +178,12 @@ impl Filesystem for FaultyFilesystem {
             |file| Operation::CreateTemporary { path: file.path().into() },
         )
         .map(|file| self.wrap(file))
+    }
+
+    fn create_scratch(&self, target: &Path) -> io::Result<Box<dyn ScratchFile>> {
+        let file = self
+            .step(|| self.inner.create_scratch(target), |file| Operation::CreateScratch { path: file.path().into() })?;
+        Ok(Box::new(FaultyFile { fs: self.clone(), file }))
     }
 
     fn create_new(&self, path: &Path) -> io::Result<Box<dyn WritableFile>> {
@@ -206,12 +218,12 @@ impl Filesystem for FaultyFilesystem {
     }
 }
 
-struct FaultyFile {
+struct FaultyFile<F: ?Sized> {
     fs: FaultyFilesystem,
-    file: Box<dyn WritableFile>,
+    file: Box<F>,
 }
 
-impl WritableFile for FaultyFile {
+impl<F: WritableFile + ?Sized> WritableFile for FaultyFile<F> {
     fn path(&self) -> &Path {
         self.file.path()
     }
@@ -237,6 +249,15 @@ impl WritableFile for FaultyFile {
     fn sync(&mut self) -> io::Result<()> {
         let path = self.file.path().to_path_buf();
         self.fs.step(|| self.file.sync(), |()| Operation::Sync { path })
+    }
+}
+
+impl ScratchFile for FaultyFile<dyn ScratchFile> {
+    fn into_source(self: Box<Self>) -> io::Result<Arc<dyn ByteSource>> {
+        let FaultyFile { fs, file } = *self;
+        let path = file.path().to_path_buf();
+        let source = fs.step(|| file.into_source(), |_| Operation::IntoSource { path })?;
+        Ok(fs.wrap_source(source))
     }
 }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::filesystem::{TEMPORARY_SUFFIX, temporary_prefix};
-use crate::{ByteSource, FileInfo, FileKind, FileSource, Filesystem, Result, WritableFile};
+use crate::{ByteSource, FileInfo, FileKind, FileSource, Filesystem, Result, ScratchFile, WritableFile};
 
 #[cfg_attr(unix, path = "unix.rs")]
 #[cfg_attr(windows, path = "windows.rs")]
@@ -61,19 +61,14 @@ impl Filesystem for LocalFilesystem {
     }
 
     fn create_temporary(&self, target: &Path) -> io::Result<Box<dyn WritableFile>> {
-        let prefix =
-            temporary_prefix(target).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "not a file name"))?;
         let replaced = fs::metadata(target).ok().filter(fs::Metadata::is_file);
-        let mut attempts = 0;
-        loop {
-            attempts += 1;
-            let path = target.with_file_name(format!("{prefix}{:016x}{TEMPORARY_SUFFIX}", random()));
-            match platform::create_locked(&path, replaced.as_ref()) {
-                Ok(file) => return Ok(Box::new(LocalFile { file, path })),
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && attempts < NAME_ATTEMPTS => {}
-                Err(error) => return Err(error),
-            }
-        }
+        let (file, path) = create_beside(target, |path| platform::create_locked(path, replaced.as_ref()))?;
+        Ok(Box::new(LocalFile { file, path }))
+    }
+
+    fn create_scratch(&self, target: &Path) -> io::Result<Box<dyn ScratchFile>> {
+        let (file, path) = create_beside(target, platform::create_nameless)?;
+        Ok(Box::new(LocalFile { file, path }))
     }
 
     fn create_new(&self, path: &Path) -> io::Result<Box<dyn WritableFile>> {
@@ -126,6 +121,28 @@ impl WritableFile for LocalFile {
 
     fn sync(&mut self) -> io::Result<()> {
         platform::sync_file(&self.file)
+    }
+}
+
+impl ScratchFile for LocalFile {
+    fn into_source(self: Box<Self>) -> io::Result<Arc<dyn ByteSource>> {
+        Ok(Arc::new(FileSource::new(self.file, &self.path).map_err(io::Error::other)?))
+    }
+}
+
+/// Creates a temporary file of a name that is free.
+fn create_beside(target: &Path, create: impl Fn(&Path) -> io::Result<File>) -> io::Result<(File, PathBuf)> {
+    let prefix =
+        temporary_prefix(target).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "not a file name"))?;
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        let path = target.with_file_name(format!("{prefix}{:016x}{TEMPORARY_SUFFIX}", random()));
+        match create(&path) {
+            Ok(file) => return Ok((file, path)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && attempts < NAME_ATTEMPTS => {}
+            Err(error) => return Err(error),
+        }
     }
 }
 

@@ -25,23 +25,39 @@ pub(super) fn create_locked(path: &Path, replaced: Option<&Metadata>) -> io::Res
     // Never more open than the old file, not even for a moment.
     let mode = replaced.map_or(0o666, |old| old.mode() & PERMISSION_BITS);
     let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
-    let locked = match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        // A sweep in another process may have locked, removed and released it before us.
-        Ok(()) => file.metadata()?.nlink() > 0,
-        Err(Errno::WOULDBLOCK) => false,
-        // Without locks, no sweep can lock the file either, and leaves it alone.
-        Err(_) => true,
-    };
-    if !locked {
-        let _removed = fs::remove_file(path);
-        return Err(io::ErrorKind::AlreadyExists.into());
-    }
+    lock_new(&file, path)?;
     if let Some(old) = replaced {
         copy_permissions(&file, old).inspect_err(|_| {
             let _removed = fs::remove_file(path);
         })?;
     }
     Ok(file)
+}
+
+/// Creates a file for this process alone and takes its name away. A process that is killed
+/// in between leaves an unlocked temporary file to the next sweep.
+pub(super) fn create_nameless(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)?;
+    match fs::remove_file(path) {
+        // A sweep was faster.
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(file),
+    }
+}
+
+fn lock_new(file: &File, path: &Path) -> io::Result<()> {
+    let locked = match flock(file, FlockOperation::NonBlockingLockExclusive) {
+        // A sweep in another process may have locked, removed and released it before us.
+        Ok(()) => file.metadata()?.nlink() > 0,
+        Err(Errno::WOULDBLOCK) => false,
+        // Without locks, no sweep can lock the file either, and leaves it alone.
+        Err(_) => true,
+    };
+    if locked {
+        return Ok(());
+    }
+    let _removed = fs::remove_file(path);
+    Err(io::ErrorKind::AlreadyExists.into())
 }
 
 /// Owner, group and permission bits, as far as this process may set them.

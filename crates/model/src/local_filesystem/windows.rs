@@ -10,6 +10,9 @@ use std::time::Duration;
 /// The server keeps it, so it holds on network drives too.
 const FILE_SHARE_DELETE: u32 = 4;
 
+/// The system removes the file when its last handle is closed, however that comes about.
+const FILE_FLAG_DELETE_ON_CLOSE: u32 = 0x0400_0000;
+
 /// What a rename says while a virus scanner or a reader has the old file open.
 const ACCESS_DENIED: i32 = 5;
 const SHARING_VIOLATION: i32 = 32;
@@ -25,6 +28,16 @@ pub(super) fn is_writable(_path: &Path, metadata: &Metadata) -> bool {
 /// Permissions come from the folder, as for every new file.
 pub(super) fn create_locked(path: &Path, _replaced: Option<&Metadata>) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).share_mode(FILE_SHARE_DELETE).open(path)
+}
+
+pub(super) fn create_nameless(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .share_mode(FILE_SHARE_DELETE)
+        .custom_flags(FILE_FLAG_DELETE_ON_CLOSE)
+        .open(path)
 }
 
 /// Setting a length reserves the room on NTFS.
