@@ -6,7 +6,15 @@ import { describe } from "../../ts/model/tree.ts";
 import { canonical } from "./canonical.ts";
 import { corpusModels, goldenTree, readJson } from "./corpus.ts";
 
-const declared = new Set(["mnist_dense", "offset_names", "cnn_bn", "lstm", "gru", "shared_layers", "nested_functional"]);
+const declared = new Set([
+  "mnist_dense",
+  "offset_names",
+  "cnn_bn",
+  "lstm",
+  "gru",
+  "shared_layers",
+  "nested_functional",
+]);
 
 suite("models from the configs that Keras wrote", () => {
   for (const { id, name, folder } of corpusModels("config.json")) {

@@ -57,8 +57,8 @@ test("what is wrong does not compile", () => {
   const never = (): void => {
     // @ts-expect-error a layer is no number
     sequential([1]);
-    // @ts-expect-error units are a number
-    layers.dense("1");
+    // @ts-expect-error useBias is a boolean
+    layers.dense(1, { useBias: "yes" });
     // @ts-expect-error there is no such option
     void sequential([]).loadWeights("w.h5", { skipMissmatch: true });
   };
