@@ -60,6 +60,8 @@ test("what is wrong does not compile", () => {
     // @ts-expect-error useBias is a boolean
     layers.dense(1, { useBias: "yes" });
     // @ts-expect-error there is no such option
+    layers.dense(1, { actvation: "relu" });
+    // @ts-expect-error there is no such option
     void sequential([]).loadWeights("w.h5", { skipMissmatch: true });
   };
   expectTypeOf(never).toBeFunction();
