@@ -1,7 +1,7 @@
 //! `ArrayBuffer`s over our memory, and the way back from a typed array to that memory.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use kw_map::{Placed, Region};
 use kw_model::{Code, Result, WeightsError};
@@ -61,6 +61,15 @@ pub fn owner_of(bytes: &[u8]) -> Option<(Arc<Shared>, usize)> {
     (offset.checked_add(bytes.len())? <= owner.region.len()).then_some((owner, offset))
 }
 
+/// Bytes of the largest buffer that this runtime makes over foreign memory: 4 GiB up to Node 21.
+fn foreign_limit(env: &Env) -> usize {
+    static LIMIT: OnceLock<usize> = OnceLock::new();
+    *LIMIT.get_or_init(|| match env.get_node_version() {
+        Ok(version) if version.major >= 22 => usize::MAX,
+        _ => usize::try_from(1_u64 << 32).unwrap_or(usize::MAX),
+    })
+}
+
 /// One `ArrayBuffer` over a whole region. It keeps the region alive until it is collected.
 /// Where the runtime allows no foreign memory the bytes are copied.
 ///
@@ -77,6 +86,12 @@ pub fn array_buffer<'env>(env: &'env Env, shared: &Arc<Shared>) -> Result<ArrayB
     };
     if region.is_empty() {
         return ArrayBuffer::from_data(env, Vec::new()).map_err(refused);
+    }
+    if region.len() > foreign_limit(env) {
+        // Windows are never that large: this is memory of our own that JavaScript has not seen yet.
+        // SAFETY: valid for `len` bytes, and nobody writes to it before it is shared.
+        let bytes = unsafe { std::slice::from_raw_parts(region.base().as_ptr(), region.len()) };
+        return ArrayBuffer::copy_from(env, bytes).map_err(refused);
     }
     // Pages of a file cost no memory that a collection could win back; V8 would collect in vain for them.
     let discount = if region.is_mapped() { i64::try_from(region.len()).unwrap_or(i64::MAX) } else { 0 };
