@@ -49,19 +49,9 @@ export default defineConfig(
     languageOptions: {
       globals: {
         ...Object.fromEntries(
-          [
-            "Buffer",
-            "URL",
-            "console",
-            "process",
-            "performance",
-            "setTimeout",
-            "clearTimeout",
-            "setInterval",
-            "clearInterval",
-            "TextDecoder",
-            "gc",
-          ].map((name) => [name, "readonly"]),
+          ["Buffer", "URL", "console", "process", "performance", "setTimeout", "clearTimeout", "TextDecoder", "gc"].map(
+            (name) => [name, "readonly"],
+          ),
         ),
       },
     },

@@ -51,3 +51,21 @@ export function canonical(tree: ModelTree): object {
     variables: byNumber.map((found) => ({ ...found, virtual: found.virtual ?? false })),
   };
 }
+
+const training = new Set(["optimizer", "metric", "loss"]);
+
+/** A tree of a compiled model without what compiling added. */
+export function withoutTraining(tree: ModelTree): ModelTree {
+  const isTraining = (value: TreeAttribute): boolean => {
+    if ("node" in value) return training.has(tree.nodes[value.node]!.kind);
+    return ("list" in value ? value.list : value.dict.map(([, item]) => item)).every(isTraining);
+  };
+  const nodes = tree.nodes.map((node) => ({
+    ...node,
+    attributes: (node.attributes ?? []).filter(([, value]) => !isTraining(value)),
+    sublayers: (node.sublayers ?? []).filter(
+      (value) => typeof value !== "number" || !training.has(tree.nodes[value]!.kind as string),
+    ),
+  }));
+  return { ...tree, nodes };
+}

@@ -29,7 +29,7 @@ export function writeLayer(layer: Layer): JsonObject {
     module: moduleOf(layer),
     registered_name: registeredName(layer),
     ...kept,
-    class_name: layer.className,
+    class_name: layer.configName(),
     config: writeConfig(layer, configOf(kept?.["config"])),
   };
   delete entry["inbound_nodes"];
@@ -45,10 +45,13 @@ function keptSource(layer: Layer): JsonObject | undefined {
 
 function writeConfig(layer: Layer, kept: JsonObject): JsonObject {
   if (layer instanceof InputLayer) return layer.getConfig();
-  const base = { name: layer.name, trainable: layer.trainable, dtype: policyConfig(layer.dtypePolicy, layer.flavor) };
+  const base: JsonObject = layer.writesPlainConfig()
+    ? { name: layer.name, dtype: layer.dtypePolicy.name }
+    : { name: layer.name, trainable: layer.trainable, dtype: policyConfig(layer.dtypePolicy, layer.flavor) };
   if (layer.kind === "sequential") return writeSequential(layer as Model, kept, base);
   if (layer.kind === "functional") return writeFunctional(layer as Model, kept);
-  if (Object.keys(kept).length > 0) return { ...kept, name: layer.name, trainable: layer.trainable };
+  if (Object.keys(kept).length > 0)
+    return { ...kept, name: layer.name, ...(kept["trainable"] !== undefined && { trainable: layer.trainable }) };
   const writer = { flavor: layer.flavor, layer: writeLayer };
   return { ...base, ...(layer instanceof DeclaredLayer ? layer.writeConfig(writer) : layer.getConfig()) };
 }

@@ -1,8 +1,9 @@
 import { fail } from "../model/failure.ts";
-import { knownDim } from "../model/shape.ts";
+import { knownDim, type Dim } from "../model/shape.ts";
 import { defineLayer, weight } from "./definition.ts";
 import {
   activation,
+  anything,
   flag,
   initializer,
   modifier,
@@ -12,7 +13,6 @@ import {
   only,
   perAxis,
   text,
-  json,
 } from "./fields.ts";
 import { channelAxis, formatOf, needRank, spatial, windowLength, withSpatial } from "./shapes.ts";
 
@@ -36,11 +36,11 @@ function convolution(className: string, alias: string, rank: number) {
       kernel_regularizer: modifier(),
       bias_regularizer: modifier(),
       activity_regularizer: modifier(),
-      kernel_constraint: modifier(),
-      bias_constraint: modifier(),
+      kernel_constraint: modifier("constraints"),
+      bias_constraint: modifier("constraints"),
       lora_rank: only("keras3", omitNull("keras3", nullable(number()))),
       lora_alpha: only("keras3", omitNull("keras3", nullable(number()))),
-      quantization_config: only("keras3", omitNull("keras3", json(null))),
+      quantization_config: only("keras3", omitNull("keras3", anything())),
     },
     variables: ({ config, input }) => {
       needRank(input, rank + 2, className);
@@ -78,3 +78,65 @@ export const conv1d = convolution("Conv1D", "Convolution1D", 1);
 export const conv2d = convolution("Conv2D", "Convolution2D", 2);
 /** `Conv3D`. */
 export const conv3d = convolution("Conv3D", "Convolution3D", 3);
+
+function transposed(className: string, alias: string, rank: number) {
+  return defineLayer({
+    className,
+    aliases: [alias],
+    args: ["filters", "kernel_size", "strides", "padding"],
+    config: {
+      filters: number(),
+      kernel_size: perAxis(rank),
+      strides: perAxis(rank, 1),
+      padding: text("valid"),
+      output_padding: nullable(perAxis(rank)),
+      data_format: text("channels_last"),
+      dilation_rate: rank === 3 ? only("keras3", perAxis(rank, 1)) : perAxis(rank, 1),
+      groups: only("keras2", number(1)),
+      activation: activation(),
+      use_bias: flag(true),
+      kernel_initializer: initializer("glorot_uniform"),
+      bias_initializer: initializer("zeros"),
+      kernel_regularizer: modifier(),
+      bias_regularizer: modifier(),
+      activity_regularizer: modifier(),
+      kernel_constraint: modifier("constraints"),
+      bias_constraint: modifier("constraints"),
+    },
+    variables: ({ config, input }) => {
+      needRank(input, rank + 2, className);
+      const channels = knownDim(input, channelAxis(formatOf(config.data_format)));
+      return [
+        weight("kernel", [...config.kernel_size, config.filters, channels], config.kernel_initializer),
+        config.use_bias && weight("bias", [config.filters], config.bias_initializer),
+      ];
+    },
+    outputShape: ({ config, input }) => {
+      needRank(input, rank + 2, className);
+      const format = formatOf(config.data_format);
+      const dims = spatial(input, format).map((dim, i) => {
+        const reach = ((config.kernel_size[i] ?? 1) - 1) * (config.dilation_rate[i] ?? 1) + 1;
+        return stretchedLength(dim, reach, config.strides[i] ?? 1, config.padding, config.output_padding?.[i]);
+      });
+      return withSpatial(input[0] ?? null, dims, config.filters, format);
+    },
+    converter: ({ config }) =>
+      rank === 2
+        ? { dataFormat: config.data_format, filters: config.filters, kernelSize: [...config.kernel_size] }
+        : undefined,
+  });
+}
+
+/** Output length of a transposed convolution, as Keras infers it when no output padding is given. */
+function stretchedLength(length: Dim, reach: number, stride: number, padding: string, extra: number | undefined): Dim {
+  if (length === null) return null;
+  if (padding === "valid") return (length - 1) * stride + reach + (extra ?? Math.max(reach, stride) - reach);
+  return extra === undefined ? length * stride : (length - 1) * stride + (reach % 2) + extra;
+}
+
+/** `Conv1DTranspose`. */
+export const conv1dTranspose = transposed("Conv1DTranspose", "Convolution1DTranspose", 1);
+/** `Conv2DTranspose`. */
+export const conv2dTranspose = transposed("Conv2DTranspose", "Convolution2DTranspose", 2);
+/** `Conv3DTranspose`. */
+export const conv3dTranspose = transposed("Conv3DTranspose", "Convolution3DTranspose", 3);

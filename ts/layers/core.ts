@@ -1,7 +1,20 @@
+import { parseInitializer } from "../initializers.ts";
 import { fail } from "../model/failure.ts";
-import { knownDim, shapeText, withDim } from "../model/shape.ts";
+import { knownDim, shapeText, withDim, type Shape } from "../model/shape.ts";
 import { defineLayer, weight } from "./definition.ts";
-import { activation, flag, initializer, json, modifier, nullable, number, omitNull, only, text } from "./fields.ts";
+import {
+  activation,
+  anything,
+  flag,
+  initializer,
+  json,
+  modifier,
+  nullable,
+  number,
+  omitNull,
+  only,
+  text,
+} from "./fields.ts";
 
 /** `Dense`: a kernel over the last axis. */
 export const dense = defineLayer({
@@ -16,11 +29,11 @@ export const dense = defineLayer({
     kernel_regularizer: modifier(),
     bias_regularizer: modifier(),
     activity_regularizer: omitNull("keras3", modifier()),
-    kernel_constraint: modifier(),
-    bias_constraint: modifier(),
+    kernel_constraint: modifier("constraints"),
+    bias_constraint: modifier("constraints"),
     lora_rank: only("keras3", omitNull("keras3", nullable(number()))),
     lora_alpha: only("keras3", omitNull("keras3", nullable(number()))),
-    quantization_config: only("keras3", json(null)),
+    quantization_config: only("keras3", anything()),
   },
   variables: ({ config, input }) => [
     weight("kernel", [knownDim(input, -1), config.units], config.kernel_initializer),
@@ -38,13 +51,18 @@ export const embedding = defineLayer({
     output_dim: number(),
     embeddings_initializer: initializer("uniform"),
     embeddings_regularizer: modifier(),
-    activity_regularizer: omitNull("keras3", modifier()),
-    embeddings_constraint: modifier(),
+    activity_regularizer: modifier(),
+    embeddings_constraint: modifier("constraints"),
     mask_zero: flag(false),
-    input_length: only("keras2", json(null)),
+    input_length: only("keras2", anything()),
     lora_rank: only("keras3", omitNull("keras3", nullable(number()))),
     lora_alpha: only("keras3", omitNull("keras3", nullable(number()))),
-    quantization_config: only("keras3", json(null)),
+    quantization_config: only("keras3", anything()),
+  },
+  // Keras 2 takes any length for a first layer that says none.
+  inputShape: ({ input_length: length }, flavor) => {
+    if (flavor === "keras3") return undefined;
+    return Array.isArray(length) ? (length as Shape) : [typeof length === "number" ? length : null];
   },
   variables: ({ config }) => [
     weight("embeddings", [config.input_dim, config.output_dim], config.embeddings_initializer),
@@ -55,16 +73,18 @@ export const embedding = defineLayer({
 /** `Masking`: marks steps that equal a value. */
 export const masking = defineLayer({
   className: "Masking",
+  builtAtOnce: true,
   config: { mask_value: number(0) },
   args: ["mask_value"],
 });
 
 /** `Identity`. */
-export const identity = defineLayer({ className: "Identity", config: {} });
+export const identity = defineLayer({ className: "Identity", builtAtOnce: true, config: {} });
 
 /** `Activation`: a function by its name. */
 export const activationLayer = defineLayer({
   className: "Activation",
+  builtAtOnce: true,
   args: ["activation"],
   config: { activation: activation() },
 });
@@ -72,6 +92,7 @@ export const activationLayer = defineLayer({
 /** `ReLU`. */
 export const relu = defineLayer({
   className: "ReLU",
+  builtAtOnce: true,
   args: ["max_value", "negative_slope", "threshold"],
   config: { max_value: nullable(number()), negative_slope: number(0), threshold: number(0) },
 });
@@ -79,18 +100,19 @@ export const relu = defineLayer({
 /** `LeakyReLU`: the slope is `negative_slope` in Keras 3 and `alpha` in Keras 2. */
 export const leakyRelu = defineLayer({
   className: "LeakyReLU",
+  builtAtOnce: true,
   config: { negative_slope: only("keras3", number(0.3)), alpha: only("keras2", number(0.3)) },
-  complete: (config) => ({ ...config }),
 });
 
 /** `ELU`. */
-export const elu = defineLayer({ className: "ELU", args: ["alpha"], config: { alpha: number(1) } });
+export const elu = defineLayer({ className: "ELU", builtAtOnce: true, args: ["alpha"], config: { alpha: number(1) } });
 
 /** `Softmax`. */
 export const softmax = defineLayer({
   className: "Softmax",
+  builtAtOnce: true,
   args: ["axis"],
-  config: { axis: json<number | readonly number[]>(-1), robust_masking: only("keras2", flag(false)) },
+  config: { axis: json<number | readonly number[]>(-1) },
 });
 
 /** `ThresholdedReLU` (Keras 2). */
@@ -107,7 +129,7 @@ export const prelu = defineLayer({
   config: {
     alpha_initializer: initializer("zeros"),
     alpha_regularizer: modifier(),
-    alpha_constraint: modifier(),
+    alpha_constraint: modifier("constraints"),
     shared_axes: nullable(json<readonly number[]>()),
   },
   variables: ({ config, input }) => {
@@ -123,14 +145,68 @@ export const prelu = defineLayer({
 export const lambda = defineLayer({
   className: "Lambda",
   config: {
-    function: json(null),
-    output_shape: json(null),
-    mask: json(null),
-    arguments: json({}),
+    function: anything(),
+    output_shape: anything(),
+    mask: anything(),
+    arguments: anything({}),
     function_type: only("keras2", text("lambda")),
-    module: only("keras2", json(null)),
+    module: only("keras2", anything()),
     output_shape_type: only("keras2", text("raw")),
-    output_shape_module: only("keras2", json(null)),
+    output_shape_module: only("keras2", anything()),
   },
   args: ["function"],
+});
+
+/** `ReversibleEmbedding` (Keras 3): an embedding that also maps back, with the same matrix unless untied. */
+export const reversibleEmbedding = defineLayer({
+  className: "ReversibleEmbedding",
+  flavors: ["keras3"],
+  args: ["input_dim", "output_dim"],
+  config: {
+    input_dim: number(),
+    output_dim: number(),
+    tie_weights: flag(true),
+    embeddings_initializer: initializer("uniform"),
+    embeddings_regularizer: modifier(),
+    activity_regularizer: modifier(),
+    embeddings_constraint: modifier("constraints"),
+    mask_zero: flag(false),
+    reverse_dtype: anything(),
+    logit_soft_cap: anything(),
+    lora_rank: omitNull("keras3", nullable(number())),
+    lora_alpha: omitNull("keras3", nullable(number())),
+    quantization_config: anything(),
+  },
+  variables: ({ config }) => [
+    weight("embeddings", [config.input_dim, config.output_dim], config.embeddings_initializer),
+    !config.tie_weights &&
+      weight("reverse_embeddings", [config.output_dim, config.input_dim], config.embeddings_initializer),
+  ],
+  outputShape: ({ config, input, keywords }) =>
+    keywords["reverse"] === true ? withDim(input, -1, config.input_dim) : [...input, config.output_dim],
+});
+
+/** `RandomFourierFeatures` (Keras 2). */
+export const randomFourierFeatures = defineLayer({
+  className: "RandomFourierFeatures",
+  flavors: ["keras2"],
+  trainable: false,
+  args: ["output_dim"],
+  config: { output_dim: number(), kernel_initializer: anything("gaussian"), scale: json<number | null>(null) },
+  variables: ({ config, input }) => {
+    const features = knownDim(input, -1);
+    const fixed = { dtype: "float32", trainable: false } as const;
+    const scale = config.scale ?? (config.kernel_initializer === "gaussian" ? Math.sqrt(features / 2) : 1);
+    return [
+      weight("unscaled_kernel", [features, config.output_dim], parseInitializer("random_normal"), fixed),
+      weight(
+        "bias",
+        [config.output_dim],
+        { className: "RandomUniform", config: { seed: null, minval: 0, maxval: 2 * Math.PI } },
+        fixed,
+      ),
+      weight("kernel_scale", [1], parseInitializer(scale), { dtype: "float32" }),
+    ];
+  },
+  outputShape: ({ config, input }) => withDim(input, -1, config.output_dim),
 });

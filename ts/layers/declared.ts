@@ -1,8 +1,7 @@
 import type { Json, JsonObject } from "../config/json.ts";
 import { trackedIn, type Attribute, type AttributeValue } from "../model/attributes.ts";
-import type { DTypeSetting } from "../model/dtype_policy.ts";
 import { fail } from "../model/failure.ts";
-import type { Flavor } from "../model/flavor.ts";
+import { defaultFlavor, type Flavor } from "../model/flavor.ts";
 import { Layer, type BuildShapes, type LayerOptions } from "../model/layer.ts";
 import { ObjectName, snakeCase } from "../model/naming.ts";
 import { currentScope, inScope, type Scope } from "../model/scope.ts";
@@ -50,18 +49,25 @@ export class DeclaredLayer<F extends Fields = Fields> extends Layer {
   #builtParts: readonly Part<F>[] = [];
   /** A build whose weights wait for the flavour. */
   #waiting: { readonly shapes: BuildShapes; readonly scope: Scope | undefined } | undefined;
-  #innerNames: readonly ObjectName[] = [];
+  #innerNames: readonly ObjectName[];
 
   constructor(definition: LayerDefinition<F>, config: ConfigOf<F>, common: CommonOptions = {}, name?: ObjectName) {
     const prefix = { prefix: snakeCase(definition.className) };
-    super(common, name ?? definition.namePrefix ?? { keras2: prefix, keras3: prefix });
+    const { trainable = definition.trainable, flavor = defaultFlavor } = common;
+    const dtype = common.dtype ?? definition.dtype?.(config, flavor);
+    super({ ...common, trainable, dtype }, name ?? definition.namePrefix ?? { keras2: prefix, keras3: prefix });
     this.#definition = definition;
     this.#config = config;
     this.#common = common;
+    this.#innerNames = (definition.innerNames ?? []).map(automaticName);
   }
 
   override get className(): string {
     return this.#definition.className;
+  }
+
+  override get built(): boolean {
+    return super.built || (this.#definition.builtAtOnce === true && this.flavor === "keras3");
   }
 
   /** What the table says of its class. */
@@ -76,7 +82,7 @@ export class DeclaredLayer<F extends Fields = Fields> extends Layer {
 
   /** The input shape that its config carries, as old configs do for the first layer of a Sequential model. */
   get batchInputShape(): Shape | undefined {
-    const { batchInputShape, inputShape } = this.#common;
+    const { batchInputShape, inputShape = this.#definition.inputShape?.(this.#config, this.flavor) } = this.#common;
     return batchInputShape ?? (inputShape && [null, ...inputShape]);
   }
 
@@ -86,7 +92,7 @@ export class DeclaredLayer<F extends Fields = Fields> extends Layer {
 
   /** @internal */
   override buildWith(shapes: BuildShapes): void {
-    if (this.built) return;
+    if (super.built) return;
     this.runBuild(shapes, () => {
       this.#plan(shapes);
     });
@@ -97,8 +103,8 @@ export class DeclaredLayer<F extends Fields = Fields> extends Layer {
   }
 
   /** @internal */
-  outputShapeFor(shapes: BuildShapes): ShapeStructure {
-    const context = this.#shapeContext(shapes);
+  outputShapeFor(shapes: BuildShapes, keywords: Readonly<Record<string, unknown>> = {}): ShapeStructure {
+    const context = this.#shapeContext(shapes, keywords);
     return this.#definition.outputShape?.(context) ?? context.input;
   }
 
@@ -110,13 +116,13 @@ export class DeclaredLayer<F extends Fields = Fields> extends Layer {
   /** @internal */
   override outputs(
     args: readonly CallArgument[],
-    _kwargs: Readonly<Record<string, CallArgument>>,
+    kwargs: Readonly<Record<string, CallArgument>>,
     shapes: Readonly<Record<string, ShapeStructure | typeof unknownShape>>,
   ): Structure<Symbolic> {
     const inputs = flatten(args, isSymbolic).map((tensor) => tensor.dtype);
     const dtype = this.#definition.outputDtype?.(this.#context(), inputs) ?? this.dtypePolicy.compute;
     if (Object.values(shapes).some((shape) => shape === unknownShape)) return new Symbolic(unknownShape, dtype);
-    return mapShapes(this.outputShapeFor(shapes as BuildShapes), (shape) => new Symbolic(shape, dtype));
+    return mapShapes(this.outputShapeFor(shapes as BuildShapes, kwargs), (shape) => new Symbolic(shape, dtype));
   }
 
   /** @internal */
@@ -129,7 +135,7 @@ export class DeclaredLayer<F extends Fields = Fields> extends Layer {
 
   /** @internal */
   override attributes(): Attribute[] {
-    return [...(this.#parts ?? []), ...this.#builtParts].flatMap(({ attr, aliases = [], value }) => {
+    return this.#allParts().flatMap(({ attr, aliases = [], value }) => {
       return [attr, ...aliases].map((name) => [name, held(value)] as const);
     });
   }
@@ -137,7 +143,7 @@ export class DeclaredLayer<F extends Fields = Fields> extends Layer {
   /** @internal */
   override trackedValues(): AttributeValue[] {
     this.settle();
-    const parts = [...(this.#parts ?? []), ...this.#builtParts].filter(({ tracked = true }) => tracked);
+    const parts = this.#allParts().filter(({ tracked = true }) => tracked);
     return trackedIn(
       parts.map(({ attr, value }) => [attr, held(value)] as const),
       this.flavor,
@@ -161,6 +167,16 @@ export class DeclaredLayer<F extends Fields = Fields> extends Layer {
     return customDefinitions.has(this.#definition) ? undefined : "keras.layers";
   }
 
+  /** @internal */
+  override writesPlainConfig(): boolean {
+    return this.#definition.plainConfig === this.flavor;
+  }
+
+  /** @internal */
+  override configName(): string {
+    return this.#definition.configName ?? this.className;
+  }
+
   /** @internal The entries of its own class as Keras writes them. */
   writeConfig(writer: FieldWriter): JsonObject {
     const entries: Record<string, Json> = {};
@@ -169,9 +185,21 @@ export class DeclaredLayer<F extends Fields = Fields> extends Layer {
       const value = field.write(this.#config[key], writer);
       if (value !== null || field.omitNull !== writer.flavor) entries[key] = value;
     }
+    const shape = writer.flavor === "keras2" ? this.batchInputShape : undefined;
+    if (shape !== undefined) entries["batch_input_shape"] = [...shape];
     const regularizer = this.#common.activityRegularizer;
     if (regularizer !== undefined && regularizer !== null) entries["activity_regularizer"] ??= regularizer;
-    return entries;
+    if (this.#definition.written === undefined) return entries;
+    this.settle();
+    const parts = this.#allParts().flatMap(({ attr, value }) =>
+      value instanceof Layer ? [[attr, value] as const] : [],
+    );
+    return this.#definition.written(entries, new Map(parts), writer);
+  }
+
+  #allParts(): readonly Part<F>[] {
+    const all = [...(this.#parts ?? []), ...this.#builtParts];
+    return all.filter(({ only }) => only === undefined || only === this.flavor);
   }
 
   #context(): LayerContext<F> {
@@ -180,13 +208,14 @@ export class DeclaredLayer<F extends Fields = Fields> extends Layer {
       config: this.#config,
       flavor: this.flavor,
       policy: this.dtypePolicy,
+      innerNames: this.#innerNames,
       get name() {
         return name();
       },
     };
   }
 
-  #shapeContext(shapes: BuildShapes): ShapeContext<F> {
+  #shapeContext(shapes: BuildShapes, keywords: Readonly<Record<string, unknown>> = {}): ShapeContext<F> {
     const inputs = flatten(Object.values(shapes)[0] ?? [], isShape);
     const context = this.#context();
     return {
@@ -197,6 +226,7 @@ export class DeclaredLayer<F extends Fields = Fields> extends Layer {
         return context.name;
       },
       shapes,
+      keywords,
       inputs,
       input: inputs[0] ?? [],
       innerNames: this.#innerNames,
@@ -205,13 +235,10 @@ export class DeclaredLayer<F extends Fields = Fields> extends Layer {
 
   #plan(shapes: BuildShapes): void {
     const definition = this.#definition;
-    const { innerNames = [] } = definition;
-    this.#innerNames = innerNames.map((className) => {
-      const prefix = { prefix: snakeCase(className) };
-      const name = new ObjectName(undefined, { keras2: prefix, keras3: prefix });
-      name.bind("keras3");
-      return name;
-    });
+    if (definition.builtInnerNames !== undefined) {
+      this.#innerNames = definition.builtInnerNames.map(automaticName);
+      for (const name of this.#innerNames) name.bind("keras3");
+    }
     // Asked once already so that a wrong shape is an error of this call and not of a later one.
     definition.variables?.(this.#shapeContext(shapes));
     this.#waiting = { shapes, scope: currentScope() };
@@ -226,6 +253,10 @@ export class DeclaredLayer<F extends Fields = Fields> extends Layer {
       for (const part of this.#parts ?? []) part.build?.(context);
       for (const spec of definition.variables?.(context) ?? []) {
         if (spec === false) continue;
+        if ("shared" in spec) {
+          this.shareVariable(spec.shared);
+          continue;
+        }
         const { attr, name = attr, shape, initializer, trainable = true } = spec;
         this.addWeight({
           name,
@@ -248,6 +279,11 @@ function held(value: Layer | readonly Layer[]): AttributeValue {
   return value instanceof Layer ? { layer: value } : { list: value.map((layer) => ({ layer })) };
 }
 
+function automaticName(className: string): ObjectName {
+  const prefix = { prefix: snakeCase(className) };
+  return new ObjectName(undefined, { keras2: prefix, keras3: prefix });
+}
+
 /** Reads config entries: of JSON by Keras' names, or of options whose names were changed to Keras'. */
 export function readConfig<F extends Fields>(
   definition: LayerDefinition<F>,
@@ -257,8 +293,9 @@ export function readConfig<F extends Fields>(
   const config: Record<string, unknown> = {};
   for (const [key, field] of Object.entries(definition.config)) {
     const value = entries[key];
+    const fallback = field.fallbackIn?.[reader.flavor ?? defaultFlavor] ?? field.fallback;
     if (value !== undefined) config[key] = field.read(value as Json, reader, `${definition.className}'s ${key}`);
-    else if (field.fallback !== undefined) config[key] = field.fallback;
+    else if (fallback !== undefined) config[key] = fallback;
     else if (field.only === undefined || reader.flavor === undefined || field.only === reader.flavor) {
       fail("ERR_WEIGHTS_CONFIG", `${definition.className} needs ${key}`);
     }
@@ -290,22 +327,37 @@ export function make<F extends Fields>(
   return new DeclaredLayer(definition, config, options, name);
 }
 
-/** Makes a sub-layer of a layer: bound to its flavour, with a dtype of its own or that of the layer around. */
+/** A new layer of the same class and config, as Keras makes by writing a config and reading it; nothing is shared. */
+export function cloneLayer(layer: Layer, name: string, changes: Readonly<Record<string, unknown>> = {}): Layer {
+  if (!(layer instanceof DeclaredLayer)) {
+    return fail(
+      "ERR_WEIGHTS_ARGUMENT",
+      `a layer of the class ${layer.className} cannot be copied: only declared classes can`,
+      {
+        layer: layer.name,
+      },
+    );
+  }
+  const copy = (value: unknown): unknown => {
+    if (Array.isArray(value)) return value.map(copy);
+    return value instanceof Layer ? cloneLayer(value, value.name) : value;
+  };
+  const config = Object.fromEntries(
+    Object.entries({ ...layer.config, ...changes }).map(([key, value]) => [key, copy(value)]),
+  );
+  const { trainable, boundFlavor, dtypePolicy } = layer;
+  const dtype = dtypePolicy.source ?? dtypePolicy.name;
+  return new DeclaredLayer(layer.definition, config, { name, trainable, dtype, flavor: boundFlavor });
+}
+
+/** Makes a sub-layer of a layer: of its flavour and dtype, under a given name or an automatic one. */
 export function makePart<F extends Fields>(
   definition: LayerDefinition<F>,
   context: Pick<LayerContext<Fields>, "flavor" | "policy">,
-  options: OptionsOf<F> & {
-    readonly name?: string | ObjectName;
-    readonly dtype?: DTypeSetting;
-    readonly trainable?: boolean;
-  },
+  name: string | ObjectName | undefined,
+  options: OptionsOf<F>,
 ): DeclaredLayer<F> {
-  const { name, ...rest } = options;
-  const common = { dtype: context.policy.source ?? context.policy.name, ...rest, flavor: context.flavor };
-  const named = typeof name === "string" ? { ...common, name } : common;
-  return make(
-    definition,
-    named as unknown as OptionsOf<F> & CommonOptions,
-    name instanceof ObjectName ? name : undefined,
-  );
+  const { flavor, policy } = context;
+  const common = { dtype: policy.source ?? policy.name, flavor, ...(typeof name === "string" && { name }) };
+  return make(definition, { ...options, ...common }, name instanceof ObjectName ? name : undefined);
 }

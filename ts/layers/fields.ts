@@ -1,4 +1,4 @@
-import { isList, isObject, type Json } from "../config/json.ts";
+import { isList, isObject, type Json, type JsonObject } from "../config/json.ts";
 import { initializerConfig, parseInitializer, type Initializer, type InitializerSetting } from "../initializers.ts";
 import { fail } from "../model/failure.ts";
 import type { Flavor } from "../model/flavor.ts";
@@ -23,6 +23,8 @@ export interface FieldWriter {
 export interface Field<In, Out> {
   /** Absent: the entry must be given. */
   readonly fallback?: Out;
+  /** The fallback of one flavour, where it is another. */
+  readonly fallbackIn?: { readonly keras2?: Out; readonly keras3?: Out };
   /** The only flavour that has this entry. */
   readonly only?: Flavor;
   /** A flavour that leaves the entry out while it is null. */
@@ -85,6 +87,11 @@ export function json<T extends Json = Json>(fallback?: T): Field<T, T> {
   return field(fallback, (value) => value as T, same);
 }
 
+/** Anything JSON, with a default. */
+export function anything(fallback: Json = null): Field<Json, Json> {
+  return json(fallback);
+}
+
 /** The same number for each axis, or one for each. */
 export function perAxis(rank: number, fallback?: number): Field<number | readonly number[], readonly number[]> {
   return field(
@@ -145,9 +152,29 @@ export function initializer(fallback: string): Field<InitializerSetting, Initial
   };
 }
 
-/** A regularizer or constraint: a name or Keras' config of one. It only passes through. */
-export function modifier(): Field<string | Json, Json> {
-  return json(null);
+const modifierClasses: Readonly<Record<string, readonly [className: string, config: JsonObject]>> = {
+  l1: ["L1", { l1: 0.01 }],
+  l2: ["L2", { l2: 0.01 }],
+  l1_l2: ["L1L2", { l1: 0.01, l2: 0.01 }],
+  l1l2: ["L1L2", { l1: 0.01, l2: 0.01 }],
+  orthogonal_regularizer: ["OrthogonalRegularizer", { factor: 0.01, mode: "rows" }],
+  max_norm: ["MaxNorm", { max_value: 2, axis: 0 }],
+  non_neg: ["NonNeg", {}],
+  unit_norm: ["UnitNorm", { axis: 0 }],
+  min_max_norm: ["MinMaxNorm", { min_value: 0, max_value: 1, rate: 1, axis: 0 }],
+};
+
+/** A regularizer (or constraint): a name or Keras' config of one. It only passes through. */
+export function modifier(module: "regularizers" | "constraints" = "regularizers"): Field<string | Json, Json> {
+  return field<string | Json, Json>(
+    null,
+    (value) => {
+      const named = typeof value === "string" ? modifierClasses[value] : undefined;
+      if (named === undefined) return value as Json;
+      return { module: `keras.${module}`, class_name: named[0], config: named[1], registered_name: null };
+    },
+    same,
+  );
 }
 
 /** A layer inside this one. */
@@ -173,6 +200,11 @@ export function innerList(): Field<readonly Layer[], readonly Layer[]> {
 /** The entry exists in one flavour only. */
 export function only<In, Out>(flavor: Flavor, entry: Field<In, Out>): Field<In, Out> {
   return { ...entry, only: flavor };
+}
+
+/** The default of one flavour differs. */
+export function otherwiseIn<In, Out>(flavor: Flavor, fallback: Out, entry: Field<In, Out>): Field<In, Out> {
+  return { ...entry, fallbackIn: { [flavor]: fallback } };
 }
 
 /** One flavour leaves the entry out while it is null. */

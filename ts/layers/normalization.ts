@@ -14,7 +14,7 @@ function statisticsDtype(policy: DTypePolicy, flavor: Flavor): DType | undefined
 /** `BatchNormalization`. */
 export const batchNormalization = defineLayer({
   className: "BatchNormalization",
-  aliases: ["BatchNormalizationV1", "BatchNormalizationV2", "SyncBatchNormalization"],
+  aliases: ["BatchNormalizationV1", "BatchNormalizationV2"],
   args: ["axis"],
   config: {
     axis: json<number | readonly number[]>(-1),
@@ -28,13 +28,17 @@ export const batchNormalization = defineLayer({
     moving_variance_initializer: initializer("ones"),
     beta_regularizer: modifier(),
     gamma_regularizer: modifier(),
-    beta_constraint: modifier(),
-    gamma_constraint: modifier(),
+    beta_constraint: modifier("constraints"),
+    gamma_constraint: modifier("constraints"),
     synchronized: only("keras3", flag(false)),
-    renorm: flag(false),
-    renorm_clipping: nullable(json()),
-    renorm_momentum: number(0.99),
+    renorm: only("keras3", flag(false)),
+    renorm_clipping: only("keras3", nullable(json())),
+    renorm_momentum: only("keras3", number(0.99)),
   },
+  complete: (config) => ({
+    ...config,
+    renorm_clipping: config.renorm ? (config.renorm_clipping ?? {}) : config.renorm_clipping,
+  }),
   variables: ({ config, input, policy, flavor }) => {
     const axes = typeof config.axis === "number" ? [config.axis] : config.axis;
     const front = axes.map((axis) => axisOf(axis, input.length));
@@ -49,6 +53,17 @@ export const batchNormalization = defineLayer({
       config.center && weight("beta", shape, config.beta_initializer, { dtype }),
       weight("moving_mean", shape, config.moving_mean_initializer, fixed),
       weight("moving_variance", shape, config.moving_variance_initializer, fixed),
+      config.renorm && weight("moving_stddev", shape, config.moving_variance_initializer, fixed),
+      config.renorm && weight("renorm_mean", shape, config.moving_mean_initializer, fixed),
+      config.renorm && weight("renorm_stddev", shape, config.moving_variance_initializer, fixed),
     ];
   },
+});
+
+/** `SyncBatchNormalization` (Keras 2): the same weights. */
+export const syncBatchNormalization = defineLayer({
+  ...batchNormalization,
+  className: "SyncBatchNormalization",
+  aliases: [],
+  flavors: ["keras2"],
 });

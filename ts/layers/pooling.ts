@@ -5,6 +5,7 @@ import { channelsOf, formatOf, needRank, spatial, windowLength, withSpatial } fr
 
 function pooling(className: string, alias: string, rank: number) {
   return defineLayer({
+    builtAtOnce: true,
     className,
     aliases: [alias],
     args: ["pool_size", "strides", "padding"],
@@ -30,6 +31,7 @@ function pooling(className: string, alias: string, rank: number) {
 
 function globalPooling(className: string, alias: string, rank: number) {
   return defineLayer({
+    builtAtOnce: true,
     className,
     aliases: [alias],
     config: { data_format: text("channels_last"), keepdims: flag(false) },
@@ -67,3 +69,30 @@ export const globalAveragePooling1d = globalPooling("GlobalAveragePooling1D", "G
 export const globalAveragePooling2d = globalPooling("GlobalAveragePooling2D", "GlobalAvgPool2D", 2);
 /** `GlobalAveragePooling3D`. */
 export const globalAveragePooling3d = globalPooling("GlobalAveragePooling3D", "GlobalAvgPool3D", 3);
+
+function adaptive(className: string, rank: number) {
+  return defineLayer({
+    className,
+    flavors: ["keras3"],
+    args: ["output_size"],
+    config: { output_size: perAxis(rank), data_format: text("channels_last") },
+    outputShape: ({ config, input }) => {
+      needRank(input, rank + 2, className);
+      const format = formatOf(config.data_format);
+      return withSpatial(input[0] ?? null, config.output_size, channelsOf(input, format), format);
+    },
+  });
+}
+
+/** `AdaptiveMaxPooling1D` (Keras 3). */
+export const adaptiveMaxPooling1d = adaptive("AdaptiveMaxPooling1D", 1);
+/** `AdaptiveMaxPooling2D` (Keras 3). */
+export const adaptiveMaxPooling2d = adaptive("AdaptiveMaxPooling2D", 2);
+/** `AdaptiveMaxPooling3D` (Keras 3). */
+export const adaptiveMaxPooling3d = adaptive("AdaptiveMaxPooling3D", 3);
+/** `AdaptiveAveragePooling1D` (Keras 3). */
+export const adaptiveAveragePooling1d = adaptive("AdaptiveAveragePooling1D", 1);
+/** `AdaptiveAveragePooling2D` (Keras 3). */
+export const adaptiveAveragePooling2d = adaptive("AdaptiveAveragePooling2D", 2);
+/** `AdaptiveAveragePooling3D` (Keras 3). */
+export const adaptiveAveragePooling3d = adaptive("AdaptiveAveragePooling3D", 3);

@@ -259,7 +259,8 @@ export abstract class Layer {
       name: options.name,
       shape: options.shape ?? [],
       dtype,
-      trainable,
+      // Keras 3 gives new variables the flag of their layer, Keras 2 their own.
+      trainable: trainable && (this.#trainable || this.flavor === "keras2"),
       initializer: parseInitializer(options.initializer ?? fallback),
       scope: open?.owner === this ? open : this.#openScope(false),
       flavor: () => this.#flavor,
@@ -419,6 +420,20 @@ export abstract class Layer {
     for (const layer of this.trackedLayers()) layer.trainable = flag.trainable;
   }
 
+  /** @internal Builds as a call would: Keras 2 then opens a scope of the layer's name. */
+  buildCalled(shapes: BuildShapes): void {
+    if (this.#built) return;
+    inScope(this.#openScope(true), () => {
+      this.buildWith(shapes);
+    });
+  }
+
+  /** @internal Takes a variable of another layer into its own lists, as an attribute that holds one does. */
+  shareVariable(variable: Variable): void {
+    (variable.trainable ? this.#own.trainable : this.#own.nonTrainable).push(variable);
+    structureChanged();
+  }
+
   /** @internal Runs a build in the layer's scope and remembers its shapes. */
   runBuild(shapes: BuildShapes, body: () => void): void {
     inScope(this.#openScope(false), body);
@@ -506,6 +521,16 @@ export abstract class Layer {
   /** @internal The Python module of its class, when the class is Keras' own. */
   pythonModule(): string | undefined {
     return undefined;
+  }
+
+  /** @internal Whether its configs have no `trainable` and the dtype as a bare name. */
+  writesPlainConfig(): boolean {
+    return false;
+  }
+
+  /** @internal The class name in configs. */
+  configName(): string {
+    return this.className;
   }
 
   /** @internal Whether configs count its own inside as its first call. */

@@ -9,8 +9,7 @@
 
 use kw_model::Result;
 
-use super::corrupt;
-use crate::varint;
+use super::{corrupt, varint};
 
 /// Longest key that we read: TensorFlow's own names stay under a thousand bytes.
 const MAX_KEY_BYTES: usize = 1 << 16;

@@ -21,6 +21,7 @@ mod slices;
 mod state_file;
 mod strings;
 mod table;
+mod varint;
 mod wire;
 mod writer;
 

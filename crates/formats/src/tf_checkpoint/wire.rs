@@ -5,8 +5,7 @@
 
 use kw_model::Result;
 
-use super::corrupt;
-use crate::varint;
+use super::{corrupt, varint};
 
 /// The value of one field as it stands on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
