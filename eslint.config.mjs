@@ -49,9 +49,19 @@ export default defineConfig(
     languageOptions: {
       globals: {
         ...Object.fromEntries(
-          ["Buffer", "URL", "console", "process", "performance", "setTimeout", "clearTimeout", "TextDecoder", "gc"].map(
-            (name) => [name, "readonly"],
-          ),
+          [
+            "Buffer",
+            "URL",
+            "console",
+            "process",
+            "performance",
+            "setTimeout",
+            "clearTimeout",
+            "setInterval",
+            "clearInterval",
+            "TextDecoder",
+            "gc",
+          ].map((name) => [name, "readonly"]),
         ),
       },
     },

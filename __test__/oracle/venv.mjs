@@ -23,7 +23,10 @@ const STALE_LOCK_MS = 60_000;
 export async function pythonOracle() {
   if (process.env.KERAS_WEIGHTS_PYTHON) return process.env.KERAS_WEIGHTS_PYTHON;
   const requirements = join(HERE, "requirements.txt");
-  const hash = createHash("sha256").update(await readFile(requirements)).digest("hex").slice(0, 16);
+  const hash = createHash("sha256")
+    .update(await readFile(requirements))
+    .digest("hex")
+    .slice(0, 16);
   const cache = join(process.env.XDG_CACHE_HOME || join(homedir(), ".cache"), "keras-weights");
   const folder = join(cache, `oracle-${hash}`);
   const python = join(folder, ...PYTHON);

@@ -64,8 +64,13 @@ export class Weight {
   }
 }
 
+/** A described model whose values a test holds in its hands. */
+export interface Kernels extends Target {
+  readonly variables: readonly Weight[];
+}
+
 /** A Sequential model of layers with one kernel each. */
-export function kernels(...values: Float32Array[]): Target & { readonly variables: Weight[] } {
+export function kernels(...values: Float32Array[]): Kernels {
   const variables = values.map((value, k) => new Weight(`sequential/layer_${k}/kernel`, value));
   const layer = (k: number): object => ({
     class: "Dense",

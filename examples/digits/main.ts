@@ -64,8 +64,8 @@ for (const [keras, flavor, file] of [
   const recorded = recordedByKeras(keras);
   const target = keras === "k3" ? model : classifier(flavor);
   const report = await target.loadWeights(dataFile(file), {
-    onProgress: ({ doneBytes, totalBytes }) => {
-      if (doneBytes === totalBytes) say(`${file}: ${totalBytes} bytes of weights read`);
+    onProgress: ({ done, total }) => {
+      say(`${file}: ${done} of ${total} bytes`);
     },
   });
   const found = evaluate(target, digits);

@@ -30,7 +30,7 @@ function decided(answer: string): boolean | undefined {
   return word === "y" ? true : word === "n" ? false : undefined;
 }
 
-async function ask(path: string, signal: AbortSignal | undefined): Promise<boolean> {
+async function prompt(path: string, signal: AbortSignal | undefined): Promise<boolean> {
   const terminal = createInterface({ input: process.stdin });
   const leave = (): void => {
     terminal.close();
@@ -75,7 +75,7 @@ function readLine(): string | undefined {
   }
 }
 
-function askSync(path: string): boolean {
+function promptSync(path: string): boolean {
   writeSync(1, question(path));
   for (;;) {
     const line = readLine();
@@ -99,17 +99,23 @@ export function mayReplace(overwrite: Overwrite): boolean {
   return overwrite !== false;
 }
 
-/** Whether to go on. */
-export async function proceed(path: string, overwrite: Overwrite, signal: AbortSignal | undefined): Promise<boolean> {
-  if (typeof overwrite === "boolean" || !existsSync(path)) return true;
-  return overwrite === "prompt" ? ask(path, signal) : overwrite(path);
+/** Somebody to ask. */
+type Asked = "prompt" | ((path: string) => boolean | Promise<boolean>);
+
+/** Whether there is a file to be asked about, and somebody to ask. */
+export function mustAsk(path: string, overwrite: Overwrite): overwrite is Asked {
+  return typeof overwrite !== "boolean" && existsSync(path);
 }
 
-/** {@link proceed}, here and now. */
-export function proceedSync(path: string, overwrite: OverwriteSync): boolean {
-  if (typeof overwrite === "boolean" || !existsSync(path)) return true;
-  if (overwrite === "prompt") return askSync(path);
-  const answer: unknown = overwrite(path);
+/** Whether the file may be replaced. */
+export async function ask(path: string, asked: Asked, signal: AbortSignal | undefined): Promise<boolean> {
+  return asked === "prompt" ? prompt(path, signal) : asked(path);
+}
+
+/** {@link ask}, here and now. */
+export function askSync(path: string, asked: Asked): boolean {
+  if (asked === "prompt") return promptSync(path);
+  const answer: unknown = asked(path);
   if (typeof answer !== "boolean") throw argumentError("a function given as overwrite here must answer true or false");
   return answer;
 }

@@ -4,7 +4,7 @@ import type { RawArray } from "../dtype.ts";
 import { isWeightsError, WeightsError } from "../errors.ts";
 import { calling, type NativeJob, type NativeSave } from "../native.ts";
 import { finished, onlyKnown, watch, type JobOptions } from "./job.ts";
-import { mayReplace, proceed, proceedSync, type Overwrite, type OverwriteSync } from "./overwrite.ts";
+import { ask, askSync, mayReplace, mustAsk, type Overwrite, type OverwriteSync } from "./overwrite.ts";
 import { pathOf } from "./source.ts";
 import type { HeldVariable, Target } from "./target.ts";
 
@@ -91,8 +91,13 @@ function changed({ variable: { path } }: Item, what: string): WeightsError {
 /** The bytes as they are now. The addon reads them before this turn ends, and checks their number. */
 function bytesOf(item: Item): Uint8Array {
   const { raw, byteLength } = item;
-  if (raw.byteLength !== byteLength) throw changed(item, "resized or transferred");
-  const bytes = new Uint8Array(raw.buffer, raw.byteOffset, byteLength);
+  let bytes: Uint8Array;
+  try {
+    if (raw.byteLength !== byteLength) throw new RangeError("another length");
+    bytes = new Uint8Array(raw.buffer, raw.byteOffset, byteLength);
+  } catch {
+    throw changed(item, "resized or transferred");
+  }
   // Another thread may write to shared memory at any time: the addon only sees a copy.
   return raw.buffer instanceof SharedArrayBuffer ? bytes.slice() : bytes;
 }
@@ -202,8 +207,11 @@ export async function saveFrom(
   const path = pathOf(destination);
   const save = plan(target, path, options);
   try {
-    if (!(await proceed(path, overwrite, signal))) return cancelled(save, path);
-    signal?.throwIfAborted();
+    if (mustAsk(path, overwrite)) {
+      if (!(await ask(path, overwrite, signal))) return cancelled(save, path);
+      signal?.throwIfAborted();
+    }
+    // Unless somebody was asked, this is still the caller's turn: the values are those of the call.
     const items = capture(save, target);
     const versions = items.map(({ variable }) => variable.version);
     const theirs = offerAll(save, items, snapshot);
@@ -230,7 +238,8 @@ export function saveFromSync(target: Target, destination: string | URL, options:
   onlyKnown(options, contentNames);
   const path = pathOf(destination);
   const save = plan(target, path, options);
-  if (!proceedSync(path, options.overwrite ?? true)) return cancelled(save, path);
+  const { overwrite = true } = options;
+  if (mustAsk(path, overwrite) && !askSync(path, overwrite)) return cancelled(save, path);
   const arrays = capture(save, target).map(bytesOf);
   return JSON.parse(calling(() => save.run(arrays))) as SaveReport;
 }

@@ -1,5 +1,6 @@
 import type { Shape } from "../model/shape.ts";
 import { InputLayer, type InputOptions } from "../model/input_layer.ts";
+import type { Layer } from "../model/layer.ts";
 import type { Symbolic } from "../model/symbolic.ts";
 import { make, type CommonOptions, type DeclaredLayer } from "./declared.ts";
 import type { LayerDefinition } from "./definition.ts";
@@ -12,7 +13,8 @@ import { isDictionary } from "../model/structure.ts";
 export type LayerFactory<F extends Fields> = (...args: FactoryArguments<F>) => DeclaredLayer<F>;
 
 type Options<F extends Fields> = OptionsOf<F> & CommonOptions;
-type Value = string | number | boolean | null | readonly unknown[] | DeclaredLayer | object;
+// No `object`: options are the only objects, and a misspelt one must not pass for a positional argument.
+type Value = string | number | boolean | null | readonly unknown[] | Layer;
 type FactoryArguments<F extends Fields> =
   | [options?: Options<F>]
   | [first: Value, options?: Options<F>]

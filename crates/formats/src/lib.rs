@@ -8,6 +8,8 @@
 pub mod hdf5;
 #[cfg(feature = "npy")]
 pub mod npy;
+#[cfg(feature = "orbax")]
+pub mod orbax;
 #[cfg(feature = "safetensors")]
 pub mod safetensors;
 #[cfg(feature = "tf-checkpoint")]
@@ -15,6 +17,9 @@ pub mod tf_checkpoint;
 #[cfg(feature = "zip")]
 pub mod zip;
 
-#[cfg(any(feature = "safetensors", feature = "tf-checkpoint", feature = "zip"))]
+#[cfg(any(feature = "orbax", feature = "safetensors", feature = "tf-checkpoint", feature = "zip"))]
 #[allow(dead_code, reason = "each format uses some of it")]
 mod buffers;
+#[cfg(any(feature = "orbax", feature = "tf-checkpoint"))]
+#[allow(dead_code, reason = "each format uses some of it")]
+mod varint;

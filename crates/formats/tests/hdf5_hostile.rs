@@ -1,5 +1,6 @@
 //! Damaged and lying HDF5 files: an error or right values, never a panic, a hang or much memory.
 
+#![cfg(feature = "hdf5")]
 #![allow(clippy::expect_used, reason = "a test ends where it fails")]
 
 mod hdf5_support;

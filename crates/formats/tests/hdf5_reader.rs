@@ -73,7 +73,7 @@ fn every_keras_fixture_equals_h5py() {
     assert!(trees.len() >= 150, "only {} files", trees.len());
     for (name, digest) in trees {
         let reader = open(&fixtures().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
-        assert_eq!(sha256(lines(&reader).join("\n").as_bytes()), digest.as_str().expect("text"), "{name}");
+        assert_eq!(&sha256(lines(&reader).join("\n").as_bytes())[..16], digest.as_str().expect("text"), "{name}");
         assert!(reader.catalogue().refusals().is_empty(), "{name}: {:?}", reader.catalogue().refusals());
         for entry in reader.catalogue().entries() {
             let mappable = matches!(entry.location, Location::Range { source: 0, .. });

@@ -1,7 +1,7 @@
 //! `ArrayBuffer`s over our memory, and the way back from a typed array to that memory.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use kw_map::{Placed, Region};
 use kw_model::{Code, Result, WeightsError};
@@ -61,6 +61,28 @@ pub fn owner_of(bytes: &[u8]) -> Option<(Arc<Shared>, usize)> {
     (offset.checked_add(bytes.len())? <= owner.region.len()).then_some((owner, offset))
 }
 
+/// What depends on the version of Node.
+#[derive(Clone, Copy)]
+struct Runtime {
+    /// Bytes of the largest buffer over foreign memory: 4 GiB up to Node 21.
+    foreign_limit: usize,
+    /// Whether buffers over pages of a file may be taken out of V8's sum of external memory.
+    discounts: bool,
+}
+
+fn runtime(env: &Env) -> Runtime {
+    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+    *RUNTIME.get_or_init(|| {
+        let major = env.get_node_version().map_or(0, |version| version.major);
+        Runtime {
+            foreign_limit: if major >= 22 { usize::MAX } else { usize::try_from(1_u64 << 32).unwrap_or(usize::MAX) },
+            // V8 takes a buffer's length off the sum before the finalizer can put the discount back. From
+            // Node 24 on it ends the process when the sum would become negative in between.
+            discounts: (20..=22).contains(&major),
+        }
+    })
+}
+
 /// One `ArrayBuffer` over a whole region. It keeps the region alive until it is collected.
 /// Where the runtime allows no foreign memory the bytes are copied.
 ///
@@ -78,8 +100,16 @@ pub fn array_buffer<'env>(env: &'env Env, shared: &Arc<Shared>) -> Result<ArrayB
     if region.is_empty() {
         return ArrayBuffer::from_data(env, Vec::new()).map_err(refused);
     }
+    let runtime = runtime(env);
+    if region.len() > runtime.foreign_limit {
+        // Windows are never that large: this is memory of our own that JavaScript has not seen yet.
+        // SAFETY: valid for `len` bytes, and nobody writes to it before it is shared.
+        let bytes = unsafe { std::slice::from_raw_parts(region.base().as_ptr(), region.len()) };
+        return ArrayBuffer::copy_from(env, bytes).map_err(refused);
+    }
     // Pages of a file cost no memory that a collection could win back; V8 would collect in vain for them.
-    let discount = if region.is_mapped() { i64::try_from(region.len()).unwrap_or(i64::MAX) } else { 0 };
+    let discount =
+        if region.is_mapped() && runtime.discounts { i64::try_from(region.len()).unwrap_or(i64::MAX) } else { 0 };
     let keep = Arc::clone(shared);
     // SAFETY: the memory is valid and stays where it is as long as `keep` lives, which the finalizer drops.
     let buffer = unsafe {

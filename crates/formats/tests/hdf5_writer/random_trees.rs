@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use kw_formats::hdf5::writer::{DIGEST_ATTRIBUTE, DatasetOptions, H5Attribute, H5Builder};
-use kw_model::{DType, Shape, crc32c};
+use kw_model::{AttributeValue, DType, Shape, crc32c};
 
 use super::strict::{self, Value};
-use super::{emit, keep, patterns};
+use super::{emit, keep, patterns, read_back};
 
 /// A small generator of numbers (xorshift); the seed is the name of the case.
 struct Numbers(u64);
@@ -35,7 +35,9 @@ impl Numbers {
 }
 
 /// What was put in, by path.
-type Model = BTreeMap<String, (Option<(DType, Shape, bool)>, Vec<(String, Vec<String>)>)>;
+type Model = BTreeMap<String, (Option<Kind>, Attributes)>;
+type Kind = (DType, Shape, bool);
+type Attributes = Vec<(String, Vec<String>)>;
 
 fn random_tree(numbers: &mut Numbers) -> (H5Builder, Model) {
     let mut builder = H5Builder::new();
@@ -71,13 +73,24 @@ fn random_tree(numbers: &mut Numbers) -> (H5Builder, Model) {
 
 #[test]
 fn random_trees_arrive_whole() {
-    for seed in 1..300_u64 {
+    for seed in 1..200_u64 {
         let mut numbers = Numbers(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let (builder, model) = random_tree(&mut numbers);
         let plan = builder.plan().unwrap();
         let values = patterns(&plan);
         let bytes = emit(&plan, &values, 1 + numbers.below(500)).unwrap();
         keep(&bytes);
+        read_back(&plan, &values, &bytes, |catalogue| {
+            for (path, (dataset, attributes)) in &model {
+                let found = match dataset {
+                    Some(_) => &catalogue.entry(catalogue.find(path).unwrap()).unwrap().attributes,
+                    None => &catalogue.group(path).unwrap().attributes,
+                };
+                for (name, texts) in attributes {
+                    assert_eq!(found.get(name), Some(&AttributeValue::Texts(texts.clone())), "seed {seed}, {path}");
+                }
+            }
+        });
         let found = strict::read(&bytes);
         assert_eq!(found.objects.len(), model.len(), "seed {seed}");
         let by_path: BTreeMap<_, _> = plan.datasets().iter().map(|dataset| &dataset.path).zip(&values).collect();

@@ -21,8 +21,14 @@ pub(crate) struct Object {
     pub(crate) attributes: Vec<(String, Attribute)>,
     pub(crate) datatype: Vec<u8>,
     pub(crate) shape: Vec<u64>,
-    /// `None` for a dataset without values.
+    /// `None` for a dataset without values, or in chunks.
     pub(crate) values: Option<Range<usize>>,
+    /// Elements of a chunk along each axis, for a dataset in chunks.
+    pub(crate) chunk: Vec<u64>,
+    /// The filters that chunks went through: number and value.
+    pub(crate) filters: Vec<(u16, u32)>,
+    /// First element and bytes of each chunk.
+    pub(crate) chunks: Vec<(Vec<u64>, Range<usize>)>,
 }
 
 #[derive(Debug, PartialEq)]
@@ -108,7 +114,7 @@ impl Reader<'_> {
         self.claim(at, 16 + len, "object header");
         let mut object = Object::default();
         let mut group = None;
-        let mut kinds = Vec::new();
+        let (mut kinds, mut allocation) = (Vec::new(), 0);
         let (mut message, end) = (at + 16, at + 16 + len);
         while message < end {
             let (kind, size) = (self.u16(message), self.u16(message + 2) as usize);
@@ -119,9 +125,23 @@ impl Reader<'_> {
             match kind {
                 0x01 => object.shape = self.dataspace(body),
                 0x03 => object.datatype = self.bytes[body..body + size].to_vec(),
-                0x05 => assert_eq!(self.bytes[body..body + size], [2, 2, 2, 1, 0, 0, 0, 0]),
+                0x05 => {
+                    assert_eq!(self.bytes[body], 2);
+                    allocation = self.bytes[body + 1];
+                    assert_eq!(self.bytes[body + 2..body + size], [2, 1, 0, 0, 0, 0]);
+                }
+                0x0b => object.filters = self.filters(body, size),
+                0x08 if self.bytes[body + 1] == 2 => {
+                    assert_eq!((self.bytes[body], allocation), (3, 3), "{path}");
+                    let rank = usize::from(self.bytes[body + 2]) - 1;
+                    let sizes: Vec<u32> = (0..=rank).map(|axis| self.u32(body + 11 + 4 * axis)).collect();
+                    object.chunk = sizes[..rank].iter().map(|&size| size.into()).collect();
+                    assert_eq!(sizes[rank].to_le_bytes(), object.datatype[4..8], "{path}");
+                    assert_eq!(size, (11 + 4 * (rank + 1)).next_multiple_of(8), "{path}");
+                    self.chunks(self.address(body + 3), None, sizes[rank], &mut object);
+                }
                 0x08 => {
-                    assert_eq!(self.bytes[body..body + 2], [3, 1]);
+                    assert_eq!((self.bytes[body], self.bytes[body + 1], allocation), (3, 1, 2), "{path}");
                     let (start, len) = (self.u64(body + 2), self.address(body + 10));
                     object.values = (start != UNDEFINED).then(|| {
                         let start = usize::try_from(start).unwrap();
@@ -140,7 +160,12 @@ impl Reader<'_> {
         assert_eq!((message, kinds.len()), (end, usize::from(count)), "{path}");
         kinds.retain(|&kind| kind != 0x0c);
         object.is_group = group.is_some();
-        assert_eq!(kinds, if object.is_group { vec![0x11] } else { vec![1, 3, 5, 8] }, "{path}");
+        let wanted: &[u16] = match (object.is_group, object.chunk.is_empty()) {
+            (true, _) => &[0x11],
+            (false, true) => &[1, 3, 5, 8],
+            (false, false) => &[1, 3, 5, 0xb, 8],
+        };
+        assert_eq!(kinds, wanted, "{path}");
         assert!(self.found.objects.insert(path.to_owned(), object).is_none(), "{path} twice");
         if let Some((tree, heap)) = group {
             self.members(usize::try_from(tree).unwrap(), usize::try_from(heap).unwrap(), path);
@@ -152,6 +177,70 @@ impl Reader<'_> {
         let rank = usize::from(self.bytes[at + 1]);
         assert_eq!((self.bytes[at], self.u16(at + 2), self.u32(at + 4)), (1, 0, 0));
         (0..rank).map(|axis| self.u64(at + 8 + 8 * axis)).collect()
+    }
+
+    fn filters(&self, at: usize, size: usize) -> Vec<(u16, u32)> {
+        assert_eq!(self.bytes[at], 1);
+        let count = usize::from(self.bytes[at + 1]);
+        assert_eq!(size, 8 + 24 * count);
+        let filter = |at: usize| {
+            assert_eq!((self.u16(at + 2), self.u16(at + 4), self.u16(at + 6), self.u32(at + 20)), (8, 1, 1, 0));
+            let name: &[u8] = if self.u16(at) == 1 { b"deflate\0" } else { b"shuffle\0" };
+            assert_eq!(&self.bytes[at + 8..at + 16], name);
+            (self.u16(at), self.u32(at + 16))
+        };
+        (0..count).map(|number| filter(at + 8 + 24 * number)).collect()
+    }
+
+    /// Walks a tree of chunks; says the key behind its last child.
+    fn chunks(&mut self, at: usize, level: Option<u8>, element: u32, object: &mut Object) -> Vec<u64> {
+        let rank = object.shape.len();
+        let key_bytes = 16 + 8 * rank;
+        let node_bytes = 24 + 64 * 8 + 65 * key_bytes;
+        assert_eq!(&self.bytes[at..at + 5], b"TREE\x01");
+        let found = self.bytes[at + 5];
+        assert!(level.is_none_or(|level| level == found));
+        if level.is_none() {
+            assert_eq!([self.u64(at + 8), self.u64(at + 16)], [UNDEFINED; 2]);
+        }
+        for (offset, back) in [(8, 16), (16, 8)] {
+            if self.u64(at + offset) != UNDEFINED {
+                let sibling = self.address(at + offset);
+                assert_eq!((self.address(sibling + back), self.bytes[sibling + 5]), (at, found));
+            }
+        }
+        let used = usize::from(self.u16(at + 6));
+        assert!((1..=64).contains(&used));
+        self.claim(at, node_bytes, "chunk node");
+        let key = |reader: &Self, child: usize| {
+            let at = at + 24 + child * (key_bytes + 8);
+            assert_eq!(reader.u32(at + 4), 0, "no filter was skipped");
+            (reader.u32(at) as usize, (0..=rank).map(|axis| reader.u64(at + 8 + 8 * axis)).collect::<Vec<u64>>())
+        };
+        for child in 0..used {
+            let (size, mut start) = key(self, child);
+            assert_eq!(start.pop(), Some(0));
+            let below = self.address(at + 24 + child * (key_bytes + 8) + key_bytes);
+            let next = key(self, child + 1).1;
+            if found > 0 {
+                let first = object.chunks.len();
+                assert_eq!(self.chunks(below, Some(found - 1), element, object), next);
+                assert_eq!(object.chunks[first].0, start, "a key is that of the first chunk below");
+            } else {
+                self.found.ranges.push((below..below + size, "chunk"));
+                object.chunks.push((start, below..below + size));
+            }
+        }
+        let (size, end) = key(self, used);
+        if level.is_none() {
+            let last = &object.chunks.last().unwrap().0;
+            let wanted: Vec<u64> =
+                last.iter().zip(&object.chunk).map(|(at, len)| at + len).chain([element.into()]).collect();
+            assert_eq!((size, &end), (0, &wanted), "the last key is greater than every chunk");
+        }
+        let rest = at + 24 + used * (key_bytes + 8) + key_bytes..at + node_bytes;
+        assert!(self.bytes[rest].iter().all(|&byte| byte == 0));
+        end
     }
 
     fn attribute(&mut self, at: usize, size: usize) -> (String, Attribute) {

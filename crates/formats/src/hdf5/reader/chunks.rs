@@ -120,9 +120,14 @@ fn first_format_entry(key: &BTreeV1Key, address: u64, rank: usize) -> Result<Chu
     }
 }
 
-/// True for a chunk of the grid beyond the shape: a dataset that shrank may keep it.
+/// True for a chunk of the grid beyond the shape, but where the dataset may grow to: one that shrank may keep it.
 fn is_stale(chunks: &Chunks, entry: &ChunkEntry) -> bool {
-    is_on_grid(chunks, entry) && entry.offsets.iter().zip(&chunks.shape).any(|(at, axis)| at >= axis)
+    let room = chunks.max_shape.as_ref().unwrap_or(&chunks.shape);
+    is_on_grid(chunks, entry) && !is_inside(&entry.offsets, &chunks.shape) && is_inside(&entry.offsets, room)
+}
+
+fn is_inside(offsets: &[u64], shape: &[u64]) -> bool {
+    offsets.iter().zip(shape).all(|(at, axis)| at < axis)
 }
 
 fn is_on_grid(chunks: &Chunks, entry: &ChunkEntry) -> bool {
@@ -136,7 +141,7 @@ fn check(file: &File, source: &dyn ByteSource, chunks: &Chunks, entries: &[Chunk
     for entry in entries {
         let offsets = &entry.offsets;
         let corrupt = |why: &str| WeightsError::new(Code::Corrupt, format!("the chunk at {offsets:?} {why}"));
-        if !is_on_grid(chunks, entry) {
+        if !is_on_grid(chunks, entry) || !is_inside(offsets, &chunks.shape) {
             return Err(corrupt("is not one of the dataset's"));
         }
         if !seen.insert(offsets.as_slice()) {

@@ -88,6 +88,11 @@ pub(super) fn is_dataset(messages: &[HdfMessage]) -> bool {
     messages.iter().any(|message| matches!(message, HdfMessage::DataLayout(_) | HdfMessage::Dataspace(_)))
 }
 
+/// True when these messages belong to a named datatype, which holds no values.
+pub(super) fn is_named_type(messages: &[HdfMessage]) -> bool {
+    messages.iter().any(|message| matches!(message, HdfMessage::Datatype(_)))
+}
+
 /// True when these messages belong to a group.
 pub(super) fn is_group(messages: &[HdfMessage]) -> bool {
     messages.iter().any(|message| {
@@ -159,6 +164,11 @@ fn once<'a, T>(place: &mut Option<&'a T>, found: &'a T, what: &str) -> Result<()
 }
 
 fn shape(dataspace: &DataspaceMessage) -> Result<Shape> {
+    let dims = &dataspace.dims;
+    let exceeds = |max: &Vec<u64>| max.len() != dims.len() || dims.iter().zip(max).any(|(axis, max)| axis > max);
+    if dataspace.max_dims.as_ref().is_some_and(exceeds) {
+        return Err(corrupt(format!("a dataset of shape {dims:?} that may not exceed {:?}", dataspace.max_dims)));
+    }
     match dataspace.dataspace_type {
         DataspaceType::Null => Err(unsupported("it holds nothing (null dataspace), not even a shape")),
         DataspaceType::Scalar if dataspace.dims.is_empty() => Ok(Shape::default()),

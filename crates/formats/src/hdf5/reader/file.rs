@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use hdf5_reader::btree_v2::{self, BTreeV2Header, BTreeV2Record};
 use hdf5_reader::error::Error;
-use hdf5_reader::group::Group;
 use hdf5_reader::messages::HdfMessage;
 use hdf5_reader::object_header::ObjectHeader;
 use hdf5_reader::{Hdf5File, OpenOptions, Storage};
 use kw_model::{ByteSource, Code, Limits, Result, WeightsError};
 
 use super::failure::describe;
+use super::global_heap::GlobalHeaps;
 use super::raw_messages::Widths;
 use super::storage::SourceStorage;
 
@@ -20,7 +20,8 @@ const HEADER_ROOM: u64 = 1 << 20;
 /// An opened file. Caches of the decoder live as long as this does, so it is made anew for every operation.
 pub(super) struct File {
     decoder: Hdf5File,
-    root: Group,
+    root_address: u64,
+    heaps: GlobalHeaps,
     widths: Widths,
     base: u64,
     limits: Limits,
@@ -56,8 +57,8 @@ impl File {
         storage.set_complete();
         let widths = Widths { offset: superblock.offset_size, length: superblock.length_size };
         let base = superblock.base_address;
-        let root = decoder.root_group().map_err(describe)?;
-        Ok(File { decoder, root, widths, base, limits: limits.clone() })
+        let root_address = superblock.root_object_header_address().map_err(describe)?;
+        Ok(File { decoder, root_address, heaps: GlobalHeaps::default(), widths, base, limits: limits.clone() })
     }
 
     /// The file from its superblock on: what addresses count from.
@@ -82,7 +83,7 @@ impl File {
 
     /// Address of the root group.
     pub(super) fn root_address(&self) -> u64 {
-        self.root.address()
+        self.root_address
     }
 
     /// The header of the object at `address`, shared messages in place.
@@ -118,12 +119,7 @@ impl File {
 
     /// What a reference into a global heap names.
     pub(super) fn heap_bytes(&self, reference: &[u8]) -> Result<Vec<u8>> {
-        // Heap objects begin at multiples of eight bytes, which the decoder leaves to eight-byte lengths.
-        if self.widths.length != 8 {
-            let message = format!("strings of varying length in a file of {}-byte lengths", self.widths.length);
-            return Err(WeightsError::new(Code::Unsupported, message));
-        }
-        self.root.resolve_vlen_reference_bytes(reference, 1).map_err(describe)
+        self.heaps.bytes(self.storage(), self.widths, reference)
     }
 }
 

@@ -140,6 +140,9 @@ fn symbols(storage: &dyn Storage, address: u64, file: &File) -> Result<SymbolTab
 
 fn symbol(entry: &SymbolTableEntry, names: &[u8]) -> Result<Member> {
     let name = heap_name(names, entry.link_name_offset)?;
+    if entry.cache_type > 2 {
+        return Err(corrupt(format!("a member is of the unknown kind {}", entry.cache_type)));
+    }
     // Cache type 2 marks a soft link; its path is in the same heap.
     if entry.cache_type == 2 {
         let [a, b, c, d, ..] = entry.scratch;

@@ -12,6 +12,7 @@ mod element_type;
 mod failure;
 mod file;
 mod filters;
+mod global_heap;
 mod links;
 mod raw_messages;
 mod storage;

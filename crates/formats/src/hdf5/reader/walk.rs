@@ -17,7 +17,7 @@ use crate::hdf5::writer::DIGEST_ATTRIBUTE;
 
 /// Paths below groups that were listed under another path already. Hard links to groups are legal and rare;
 /// a few levels of them, each linking the next one twice, would list without end.
-const MAX_ALIASED_PATHS: u64 = 1 << 16;
+const MAX_ALIASED_PATHS: u64 = 1 << 12;
 
 /// Decoded bytes that no ratio to the file's length forbids: a tiny file may hold a never-written dataset.
 const HARMLESS_BYTES: u64 = 64 << 20;
@@ -120,6 +120,8 @@ impl Walk<'_> {
                 let raw = raw_messages::find(self.file.storage(), address, self.file.widths())?;
                 let dataset = dataset::parse(self.file, &messages, &raw)?;
                 self.tensor(&path, dataset, attributes)?;
+            } else if !dataset::is_named_type(&messages) {
+                return Err(unsupported("an object that is no group, dataset or type"));
             }
             Ok(None)
         });

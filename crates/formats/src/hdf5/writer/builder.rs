@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use kw_model::{Code, DType, Result, Shape, WeightsError};
 
 use super::datatype::{Datatype, encode_dataspace};
-use super::{DIGEST_ATTRIBUTE, H5Plan};
+use super::{DIGEST_ATTRIBUTE, H5Plan, SpooledChunks};
 
 /// The value of an attribute.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,7 +65,7 @@ pub(super) struct Object {
 #[derive(Debug)]
 pub(super) enum Kind {
     Group { members: Vec<usize> },
-    Dataset { number: usize, dtype: DType, shape: Shape, options: DatasetOptions },
+    Dataset { number: usize, dtype: DType, shape: Shape, options: DatasetOptions, chunks: Option<SpooledChunks> },
 }
 
 impl Object {
@@ -140,6 +140,27 @@ impl H5Builder {
     /// [`Code::Unsupported`] for dtypes that Keras and h5py have no HDF5 form for (complex, string)
     /// and for shapes of more than 32 axes.
     pub fn dataset(&mut self, path: &str, dtype: DType, shape: Shape, options: DatasetOptions) -> Result<usize> {
+        self.add_dataset(path, dtype, shape, options, None)
+    }
+
+    /// Adds a dataset that was compressed before. Its values are not given to the emitter, which
+    /// takes them from the spool; its digest is the one found when it was compressed.
+    ///
+    /// # Errors
+    /// [`Code::Name`] as [`H5Builder::group`], or when the path is taken.
+    pub fn chunked_dataset(&mut self, path: &str, chunks: SpooledChunks, options: DatasetOptions) -> Result<usize> {
+        let (dtype, shape) = (chunks.chunks.dtype, chunks.chunks.shape.clone());
+        self.add_dataset(path, dtype, shape, options, Some(chunks))
+    }
+
+    fn add_dataset(
+        &mut self,
+        path: &str,
+        dtype: DType,
+        shape: Shape,
+        options: DatasetOptions,
+        chunks: Option<SpooledChunks>,
+    ) -> Result<usize> {
         Datatype::of(dtype).map_err(|error| error.weight(path))?;
         encode_dataspace(&shape).map_err(|error| error.weight(path))?;
         shape.byte_len(dtype).map_err(|error| error.weight(path))?;
@@ -152,7 +173,7 @@ impl H5Builder {
         }
         let parent = self.group_number(parent)?;
         let number = self.datasets;
-        self.add(parent, path, Kind::Dataset { number, dtype, shape, options });
+        self.add(parent, path, Kind::Dataset { number, dtype, shape, options, chunks });
         self.datasets += 1;
         Ok(number)
     }

@@ -2,13 +2,16 @@
 
 use kw_model::{ByteSink, Code, Crc32c, Result, WeightsError};
 
-use super::UNDEFINED;
 use super::encode::Encode;
-use super::plan::{H5Plan, PlannedDataset, PlannedKind};
+use super::plan::{H5Plan, PlannedChunks, PlannedDataset, PlannedKind};
 use super::symbol_table::{INTERNAL_K, LEAF_K, encode_entry};
+use super::{Chunks, SpooledChunks, UNDEFINED};
 
-/// Takes the values of the datasets, in the order of [`H5Plan::datasets`]. A piece may end
-/// anywhere, also behind the end of one dataset and within the next.
+/// Bytes copied from a spool at once.
+const COPY_BYTES: usize = 256 << 10;
+
+/// Takes the values of the datasets, in the order of [`H5Plan::datasets`], but for compressed ones,
+/// which it has already. A piece may end anywhere, also behind the end of one dataset and within the next.
 /// After an error the file is of no use, and the emitter neither.
 pub struct H5Emitter<'s> {
     plan: &'s H5Plan,
@@ -22,7 +25,8 @@ pub struct H5Emitter<'s> {
 
 impl<'s> H5Emitter<'s> {
     pub(super) fn new(plan: &'s H5Plan, sink: &'s mut dyn ByteSink, digests: &[u32]) -> Result<Self> {
-        let none_needed = digests.is_empty() && !plan.datasets.iter().any(|dataset| dataset.digest);
+        let needs_digest = |dataset: &PlannedDataset| dataset.digest && !dataset.is_chunked;
+        let none_needed = digests.is_empty() && !plan.datasets.iter().any(needs_digest);
         if digests.len() != plan.datasets.len() && !none_needed {
             return Err(WeightsError::new(
                 Code::Argument,
@@ -89,13 +93,20 @@ impl<'s> H5Emitter<'s> {
         Ok(())
     }
 
-    /// Goes to the next dataset that has values.
+    /// Goes to the next dataset whose values have to be given; copies those that wait in a spool.
     fn next_dataset(&mut self) -> Result<()> {
         while let Some(dataset) = self.plan.datasets.get(self.current) {
-            if dataset.byte_len > 0 {
-                return self.output.pad_to(dataset.offset);
+            if dataset.stored_len > 0 {
+                self.output.pad_to(dataset.offset)?;
             }
-            self.end_dataset(dataset)?;
+            if let Some(chunks) = self.plan.chunks(self.current) {
+                self.output.copy(&chunks.spooled)?;
+                self.current += 1;
+            } else if dataset.byte_len > 0 {
+                return Ok(());
+            } else {
+                self.end_dataset(dataset)?;
+            }
         }
         Ok(())
     }
@@ -124,9 +135,21 @@ fn write_metadata(plan: &H5Plan, output: &mut Output<'_>, digests: &[u32]) -> Re
     for object in plan.order.iter().filter_map(|&number| plan.objects.get(number)) {
         output.pad_to(object.header)?;
         output.write(&object.encode_header(plan, digests)?)?;
-        if let PlannedKind::Group(table) = &object.kind {
-            output.pad_to(table.addresses().0)?;
-            table.encode(|member| plan.name(member), |member| plan.link(member), &mut |bytes| output.write(bytes))?;
+        match &object.kind {
+            PlannedKind::Group(table) => {
+                output.pad_to(table.addresses().0)?;
+                table
+                    .encode(|member| plan.name(member), |member| plan.link(member), &mut |bytes| output.write(bytes))?;
+            }
+            PlannedKind::Dataset(number) => {
+                if let (Some(PlannedChunks { spooled, tree }), Some(dataset)) =
+                    (plan.chunks(*number), plan.datasets.get(*number))
+                {
+                    output.pad_to(*tree)?;
+                    let Chunks { grid, sizes, .. } = &spooled.chunks;
+                    grid.encode_tree(*tree, dataset.offset, sizes, &mut |bytes| output.write(bytes))?;
+                }
+            }
         }
     }
     for (address, bytes) in plan.heap.encoded() {
@@ -163,6 +186,21 @@ impl Output<'_> {
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
         self.sink.write_all(bytes)?;
         self.position += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Copies chunks out of their spool.
+    fn copy(&mut self, spooled: &SpooledChunks) -> Result<()> {
+        let mut buffer = vec![0; COPY_BYTES];
+        let (mut offset, mut rest) = (spooled.chunks.start, spooled.chunks.stored_len());
+        while rest > 0 {
+            let len = usize::try_from(rest).map_or(COPY_BYTES, |rest| rest.min(COPY_BYTES));
+            let piece = buffer.get_mut(..len).unwrap_or_default();
+            spooled.spool.read_exact_at(offset, piece)?;
+            self.write(piece)?;
+            offset += len as u64;
+            rest -= len as u64;
+        }
         Ok(())
     }
 

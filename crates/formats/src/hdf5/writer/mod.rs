@@ -5,6 +5,9 @@
 //! [`H5Emitter`] then takes the values of the datasets in order, in pieces of any size.
 //! Nothing seeks, so a file, a member of an archive and an upload are written alike.
 //!
+//! Datasets are stored in one piece each, unless they are compressed: a [`ChunkWriter`] does that
+//! beforehand, into a spool, and the file is planned with the sizes that it found.
+//!
 //! The structures are the oldest that HDF5 has (superblock 0, symbol tables, version 1
 //! object headers), as h5py writes them by default: every reader knows them, none of them
 //! carries a checksum, and the size of each follows from counts and lengths of names.
@@ -15,6 +18,8 @@
 
 mod attribute;
 mod builder;
+mod chunk_grid;
+mod chunk_writer;
 mod datatype;
 mod emit;
 mod encode;
@@ -24,6 +29,7 @@ mod plan;
 mod symbol_table;
 
 pub use builder::{DatasetOptions, H5Attribute, H5Builder};
+pub use chunk_writer::{ChunkWriter, Chunks, Compression, SpooledChunks};
 pub use emit::H5Emitter;
 pub use plan::{DATA_ALIGNMENT, H5Plan, PlannedDataset};
 

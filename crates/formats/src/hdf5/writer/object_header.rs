@@ -4,6 +4,8 @@ use kw_model::{Code, Result, Shape, WeightsError};
 
 use super::UNDEFINED;
 use super::attribute::PlannedAttribute;
+use super::chunk_grid::ChunkGrid;
+use super::chunk_writer::Compression;
 use super::datatype::{Datatype, encode_dataspace};
 use super::encode::Encode;
 use super::global_heap::GlobalHeap;
@@ -18,11 +20,20 @@ const DATASPACE: u16 = 0x01;
 const DATATYPE: u16 = 0x03;
 const FILL_VALUE: u16 = 0x05;
 const LAYOUT: u16 = 0x08;
+const FILTERS: u16 = 0x0b;
 const ATTRIBUTE: u16 = 0x0c;
 const SYMBOL_TABLE: u16 = 0x11;
 
 /// Flag of messages that may not change once the object exists.
 const CONSTANT: u8 = 1;
+
+/// Where the values of a dataset are.
+pub(super) enum Layout<'p> {
+    /// In one piece.
+    Contiguous { address: u64, byte_len: u64 },
+    /// In compressed chunks, found by a tree.
+    Chunked { tree: u64, grid: &'p ChunkGrid, compression: Compression },
+}
 
 /// Collects messages; all of them stand in the first and only block of the header.
 pub(super) struct ObjectHeader {
@@ -41,17 +52,31 @@ impl ObjectHeader {
         Ok(header)
     }
 
-    /// The header of a dataset whose values stand in one piece at `address`.
-    pub(super) fn of_contiguous(datatype: Datatype, shape: &Shape, address: u64, byte_len: u64) -> Result<Self> {
+    /// The header of a dataset.
+    pub(super) fn of_dataset(datatype: Datatype, shape: &Shape, layout: &Layout<'_>) -> Result<Self> {
         let mut header = ObjectHeader::empty();
         header.message(DATASPACE, 0, &encode_dataspace(shape)?)?;
         header.message(DATATYPE, CONSTANT, &datatype.encode())?;
-        // Version 2; space allocated late; written if set by the user; a default value of no bytes.
-        header.message(FILL_VALUE, CONSTANT, &[2, 2, 2, 1, 0, 0, 0, 0])?;
-        let mut layout = vec![3, 1];
-        layout.u64(if byte_len == 0 { UNDEFINED } else { address });
-        layout.u64(byte_len);
-        header.message(LAYOUT, 0, &layout)?;
+        // Version 2; space allocated late or chunk by chunk; written if set by the user; a default value of no bytes.
+        let allocation = if matches!(layout, Layout::Contiguous { .. }) { 2 } else { 3 };
+        header.message(FILL_VALUE, CONSTANT, &[2, allocation, 2, 1, 0, 0, 0, 0])?;
+        match *layout {
+            Layout::Contiguous { address, byte_len } => {
+                let mut body = vec![3, 1];
+                body.u64(if byte_len == 0 { UNDEFINED } else { address });
+                body.u64(byte_len);
+                header.message(LAYOUT, 0, &body)?;
+            }
+            Layout::Chunked { tree, grid, compression } => {
+                header.message(FILTERS, CONSTANT, &encode_filters(grid, compression))?;
+                let sizes = grid.chunk().iter().copied().chain([grid.element_bytes()]);
+                let mut body = vec![3, 2, u8::try_from(sizes.clone().count()).unwrap_or(u8::MAX)];
+                body.u64(tree);
+                // A chunk has a mebibyte at most, so no axis of it has more elements.
+                sizes.for_each(|size| body.u32(u32::try_from(size).unwrap_or(u32::MAX)));
+                header.message(LAYOUT, 0, &body)?;
+            }
+        }
         Ok(header)
     }
 
@@ -114,4 +139,25 @@ impl ObjectHeader {
         self.bytes.splice(..PREFIX_BYTES, prefix);
         Ok(self.bytes)
     }
+}
+
+/// The filter pipeline (IV.A.2.l, version 1), in the order in which values were put through it.
+fn encode_filters(grid: &ChunkGrid, compression: Compression) -> Vec<u8> {
+    const DEFLATE: u16 = 1;
+    const SHUFFLE: u16 = 2;
+    let shuffle = (SHUFFLE, b"shuffle\0", u32::try_from(grid.element_bytes()).unwrap_or(u32::MAX));
+    let deflate = (DEFLATE, b"deflate\0", u32::from(compression.level));
+    let filters = if compression.shuffles(grid.element_bytes()) { vec![shuffle, deflate] } else { vec![deflate] };
+    let mut out = vec![1, u8::try_from(filters.len()).unwrap_or(u8::MAX)];
+    out.pad8_from(0);
+    for (number, name, value) in filters {
+        out.u16(number);
+        out.u16(8); // length of the name
+        out.u16(1); // optional: a writer may leave it out
+        out.u16(1); // one value
+        out.extend_from_slice(name);
+        out.u32(value);
+        out.pad8_from(0);
+    }
+    out
 }

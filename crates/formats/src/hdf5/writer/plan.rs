@@ -1,14 +1,15 @@
 //! The layout of a file: what stands where.
 
-use kw_model::{ByteSink, DType, Result, Shape};
+use kw_model::{ByteSink, Code, DType, Result, Shape, WeightsError};
 
+use super::SpooledChunks;
 use super::attribute::PlannedAttribute;
 use super::builder::{H5Builder, Kind, Object};
 use super::datatype::Datatype;
 use super::emit::H5Emitter;
 use super::encode::Cursor;
 use super::global_heap::GlobalHeap;
-use super::object_header::ObjectHeader;
+use super::object_header::{Layout, ObjectHeader};
 use super::symbol_table::{Link, SymbolTable};
 
 /// Bytes to which the values of every dataset are aligned: a cache line, and enough for
@@ -27,6 +28,8 @@ pub struct H5Plan {
     pub(super) order: Vec<usize>,
     pub(super) heap: GlobalHeap,
     pub(super) datasets: Vec<PlannedDataset>,
+    /// For each dataset, the chunks it consists of, if it does.
+    chunks: Vec<Option<PlannedChunks>>,
     file_len: u64,
 }
 
@@ -39,12 +42,23 @@ pub struct PlannedDataset {
     pub dtype: DType,
     /// Elements per axis.
     pub shape: Shape,
-    /// Offset of the values in bytes from the start of the file; 0 when there are none.
+    /// Offset of the values (or of the first chunk) in bytes from the start of the file; 0 when there are none.
     pub offset: u64,
     /// Bytes of the values.
     pub byte_len: u64,
+    /// Bytes that they take in the file.
+    pub stored_len: u64,
+    /// Whether they were compressed before, so that the emitter is not given them.
+    pub is_chunked: bool,
     /// Whether the dataset has the attribute [`super::DIGEST_ATTRIBUTE`].
     pub digest: bool,
+}
+
+/// Compressed chunks and the address of the tree that finds them.
+#[derive(Debug)]
+pub(super) struct PlannedChunks {
+    pub(super) spooled: SpooledChunks,
+    pub(super) tree: u64,
 }
 
 #[derive(Debug)]
@@ -80,16 +94,18 @@ impl H5Plan {
             }
         }
         heap.place(&mut cursor)?;
-        datasets.sort_unstable_by_key(|(number, _)| *number);
-        let mut datasets: Vec<PlannedDataset> = datasets.into_iter().map(|(_, dataset)| dataset).collect();
+        // From the order of the objects to the order in which datasets were added.
+        datasets.sort_unstable_by_key(|(number, ..)| *number);
+        let (mut datasets, chunks): (Vec<PlannedDataset>, Vec<_>) =
+            datasets.into_iter().map(|(_, dataset, chunks)| (dataset, chunks)).unzip();
         for dataset in &mut datasets {
-            if dataset.byte_len > 0 {
+            if dataset.stored_len > 0 {
                 dataset.offset =
-                    cursor.take(dataset.byte_len, DATA_ALIGNMENT).map_err(|error| error.weight(&dataset.path))?;
+                    cursor.take(dataset.stored_len, DATA_ALIGNMENT).map_err(|error| error.weight(&dataset.path))?;
             }
         }
         let objects = planned.into_iter().flatten().collect();
-        Ok(H5Plan { objects, order, heap, datasets, file_len: cursor.position() })
+        Ok(H5Plan { objects, order, heap, datasets, chunks, file_len: cursor.position() })
     }
 
     /// Bytes of the whole file.
@@ -105,13 +121,19 @@ impl H5Plan {
     /// Writes everything but the values, which the emitter then takes. The file may begin
     /// anywhere in the sink, but its values are aligned only as far as its beginning is.
     ///
-    /// `digests` are the CRC32C of the values, one for each dataset in order; those of datasets
-    /// without a digest attribute are ignored, and none need be given when no dataset has one.
+    /// `digests` are the CRC32C of the values, one for each dataset in order; those of compressed
+    /// datasets and of those without a digest attribute are ignored, and none need be given when
+    /// there are no others.
     ///
     /// # Errors
     /// [`kw_model::Code::Argument`] for another number of digests; what the sink fails with.
     pub fn emit<'s>(&'s self, sink: &'s mut dyn ByteSink, digests: &[u32]) -> Result<H5Emitter<'s>> {
         H5Emitter::new(self, sink, digests)
+    }
+
+    /// The chunks of a dataset, if it consists of chunks.
+    pub(super) fn chunks(&self, dataset: usize) -> Option<&PlannedChunks> {
+        self.chunks.get(dataset)?.as_ref()
     }
 
     pub(super) fn name(&self, object: usize) -> &str {
@@ -134,7 +156,7 @@ impl PlannedObject {
         draft: Object,
         names: &[String],
         heap: &mut GlobalHeap,
-        datasets: &mut Vec<(usize, PlannedDataset)>,
+        datasets: &mut Vec<(usize, PlannedDataset, Option<PlannedChunks>)>,
         cursor: &mut Cursor,
     ) -> Result<Self> {
         let name = draft.name().to_owned();
@@ -152,16 +174,28 @@ impl PlannedObject {
                 let table = SymbolTable::plan(members, cursor)?;
                 Ok(PlannedObject { name, header, attributes, kind: PlannedKind::Group(table) })
             }
-            Kind::Dataset { number, dtype, shape, options } => {
+            Kind::Dataset { number, dtype, shape, options, chunks } => {
                 if options.digest {
                     attributes.push(PlannedAttribute::digest());
                 }
                 let byte_len = shape.byte_len(dtype)?;
-                let dataset =
-                    PlannedDataset { path: draft.path, dtype, shape, offset: 0, byte_len, digest: options.digest };
-                let header = header_of_dataset(&dataset, &attributes, heap, 0)?;
+                let dataset = PlannedDataset {
+                    path: draft.path,
+                    dtype,
+                    shape,
+                    offset: 0,
+                    byte_len,
+                    stored_len: chunks.as_ref().map_or(byte_len, |chunks| chunks.chunks.stored_len()),
+                    is_chunked: chunks.is_some(),
+                    digest: options.digest,
+                };
+                let mut chunks = chunks.map(|spooled| PlannedChunks { spooled, tree: 0 });
+                let header = header_of_dataset(&dataset, chunks.as_ref(), &attributes, heap, 0)?;
                 let header = cursor.take(header.len() as u64, 8)?;
-                datasets.push((number, dataset));
+                if let Some(PlannedChunks { spooled, tree }) = &mut chunks {
+                    *tree = cursor.take(spooled.chunks.grid.tree_bytes(spooled.chunks.sizes.len()), 8)?;
+                }
+                datasets.push((number, dataset, chunks));
                 Ok(PlannedObject { name, header, attributes, kind: PlannedKind::Dataset(number) })
             }
         }
@@ -173,10 +207,14 @@ impl PlannedObject {
             PlannedKind::Group(table) => header_of_group(table.addresses(), &self.attributes, &plan.heap),
             PlannedKind::Dataset(number) => match plan.datasets.get(*number) {
                 Some(dataset) => {
-                    let digest = digests.get(*number).copied().unwrap_or_default();
-                    header_of_dataset(dataset, &self.attributes, &plan.heap, digest)
+                    let chunks = plan.chunks(*number);
+                    let digest = match chunks {
+                        Some(chunks) => chunks.spooled.chunks.digest(),
+                        None => digests.get(*number).copied().unwrap_or_default(),
+                    };
+                    header_of_dataset(dataset, chunks, &self.attributes, &plan.heap, digest)
                 }
-                None => Ok(Vec::new()),
+                None => Err(WeightsError::new(Code::Internal, "a planned dataset went missing")),
             },
         }
     }
@@ -190,12 +228,19 @@ fn header_of_group((tree, heap): (u64, u64), attributes: &[PlannedAttribute], te
 
 fn header_of_dataset(
     dataset: &PlannedDataset,
+    chunks: Option<&PlannedChunks>,
     attributes: &[PlannedAttribute],
     texts: &GlobalHeap,
     digest: u32,
 ) -> Result<Vec<u8>> {
     let datatype = Datatype::of(dataset.dtype)?;
-    let mut header = ObjectHeader::of_contiguous(datatype, &dataset.shape, dataset.offset, dataset.byte_len)?;
+    let layout = match chunks {
+        Some(PlannedChunks { spooled: SpooledChunks { chunks, .. }, tree }) => {
+            Layout::Chunked { tree: *tree, grid: &chunks.grid, compression: chunks.compression }
+        }
+        None => Layout::Contiguous { address: dataset.offset, byte_len: dataset.byte_len },
+    };
+    let mut header = ObjectHeader::of_dataset(datatype, &dataset.shape, &layout)?;
     header.attributes(attributes, texts, digest)?;
     header.finish()
 }

@@ -1,7 +1,7 @@
 //! Base-128 integers, seven bits a byte, lowest first: in tables, in protocol buffers and before strings.
 
 /// Takes one integer off the front of `rest`; `None` when it is cut off or longer than 64 bits.
-pub(super) fn take(rest: &mut &[u8]) -> Option<u64> {
+pub(crate) fn take(rest: &mut &[u8]) -> Option<u64> {
     let mut value = 0_u64;
     for shift in (0..64).step_by(7) {
         let (&byte, tail) = rest.split_first()?;
@@ -20,12 +20,12 @@ pub(super) fn take(rest: &mut &[u8]) -> Option<u64> {
 }
 
 /// Takes one integer that has to fit in memory sizes.
-pub(super) fn take_len(rest: &mut &[u8]) -> Option<usize> {
+pub(crate) fn take_len(rest: &mut &[u8]) -> Option<usize> {
     usize::try_from(take(rest)?).ok()
 }
 
 /// Appends one integer.
-pub(super) fn put(out: &mut Vec<u8>, mut value: u64) {
+pub(crate) fn put(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push(low_byte(value) | 0x80);
         value >>= 7;
