@@ -2,6 +2,7 @@
 
 use kw_model::{ByteSource, Code, Result, WeightsError};
 
+const JSON: &str = "JSON text";
 const HDF5_SIGNATURE: &[u8] = b"\x89HDF\r\n\x1a\n";
 
 /// What the content is, or looks like.
@@ -9,6 +10,12 @@ const HDF5_SIGNATURE: &[u8] = b"\x89HDF\r\n\x1a\n";
 pub enum Content {
     /// HDF5.
     Hdf5,
+    /// A zip archive: `.keras`, `.npz`, or something else that is zipped.
+    Zip,
+    /// A safetensors file.
+    Safetensors,
+    /// JSON text: the index of sharded weights, or something else.
+    Json,
     /// Something that holds no weights we can read.
     Other {
         /// What it looks like, as the end of "it looks like …".
@@ -36,8 +43,15 @@ pub fn detect(source: &dyn ByteSource) -> Result<Content> {
     if head.starts_with(HDF5_SIGNATURE) || has_user_block(source, len)? {
         return Ok(Content::Hdf5);
     }
+    if head.starts_with(b"PK\x03\x04") {
+        return Ok(Content::Zip);
+    }
+    // safetensors: the length of the header in eight bytes, then JSON.
+    if head.get(8..10) == Some(b"{\"") && head.get(5..8) == Some(&[0, 0, 0]) {
+        return Ok(Content::Safetensors);
+    }
     let (looks_like, hint) = other(head);
-    Ok(Content::Other { looks_like, hint })
+    Ok(if looks_like == JSON { Content::Json } else { Content::Other { looks_like, hint } })
 }
 
 /// HDF5 may begin after a block of somebody else's, at 512 bytes or any doubling of that.
@@ -55,13 +69,12 @@ fn has_user_block(source: &dyn ByteSource, len: u64) -> Result<bool> {
 }
 
 fn other(head: &[u8]) -> (&'static str, &'static str) {
-    const MAGIC: [(&[u8], &str, &str); 13] = [
+    const MAGIC: [(&[u8], &str, &str); 12] = [
         (
             b"version https://git-lfs.github.com/spec",
             "a git-lfs pointer",
             "the weights were not downloaded: run `git lfs pull`",
         ),
-        (b"PK\x03\x04", "a zip archive, such as a .keras, .npz or PyTorch file", "this version reads HDF5 weights"),
         (b"PK\x05\x06", "an empty zip archive", ""),
         (b"\x80\x02", "a Python pickle", "pickles can run code and are never read"),
         (b"\x80\x03", "a Python pickle", "pickles can run code and are never read"),
@@ -70,7 +83,7 @@ fn other(head: &[u8]) -> (&'static str, &'static str) {
         (b"\x89PNG", "a PNG image", ""),
         (b"\xff\xd8\xff", "a JPEG image", ""),
         (b"\x1f\x8b", "a gzip file", "unpack it first"),
-        (b"\x93NUMPY", "a NumPy .npy array", "this version reads HDF5 weights"),
+        (b"\x93NUMPY", "a NumPy .npy array", "one array has no name: weights are read from .npz files"),
         (b"%PDF", "a PDF document", ""),
         (b"TFL3", "a TensorFlow Lite model", ""),
     ];
@@ -81,10 +94,6 @@ fn other(head: &[u8]) -> (&'static str, &'static str) {
     }
     if head.get(4..8) == Some(b"TFL3") {
         return ("a TensorFlow Lite model", "");
-    }
-    // safetensors: the length of the header in eight bytes, then JSON.
-    if head.get(8..10) == Some(b"{\"") && head.get(5..8) == Some(&[0, 0, 0]) {
-        return ("a safetensors file", "this version reads HDF5 weights");
     }
     if head.iter().all(|byte| *byte == 0) {
         return ("nothing but zeros", "the download or copy did not finish");
@@ -114,7 +123,7 @@ fn text(head: &[u8]) -> (&'static str, &'static str) {
         return ("an XML document", "a download probably answered with an error message");
     }
     if lower.starts_with(['{', '[']) {
-        return ("JSON text", "a model's architecture or an error message, not its weights");
+        return (JSON, "");
     }
     ("text", "")
 }
@@ -124,6 +133,16 @@ pub(crate) fn refusal(content: Content, source: &dyn ByteSource) -> WeightsError
     let name = source.name();
     let message = match content {
         Content::Hdf5 => format!("{name} is an HDF5 file"),
+        Content::Zip => format!(
+            "{name} is no weights file: it is a zip archive that holds neither a Keras model ({}) nor numpy arrays",
+            crate::archive::WEIGHTS
+        ),
+        Content::Safetensors => format!("{name} is a safetensors file"),
+        Content::Json => format!(
+            "{name} is no weights file: it looks like {JSON} ({} bytes) without a \"weight_map\"; a model's architecture or an \
+             error message, not its weights",
+            source.len()
+        ),
         Content::Empty => format!("{name} is empty (0 bytes)"),
         Content::Other { looks_like, hint: "" } => {
             format!("{name} is no weights file: it looks like {looks_like} ({} bytes)", source.len())
@@ -151,7 +170,7 @@ mod tests {
             (b"", "is empty (0 bytes)"),
             (b"\n <!DOCTYPE html>\n<html>", "an HTML page (24 bytes); a download probably answered"),
             (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "a git-lfs pointer"),
-            (b"PK\x03\x04\x14\0", "a zip archive"),
+            (b"PK\x03\x04\x14\0", "it is a zip archive that holds neither"),
             (b"\x80\x04\x95", "a Python pickle"),
             (b"{\"class_name\": \"Sequential\"}", "JSON text"),
             (b"\x89PNG\r\n\x1a\n", "a PNG image"),

@@ -18,6 +18,18 @@ pub enum Format {
     /// HDF5 with object paths (`layers/dense/vars/0`): `.weights.h5` of Keras 3 and of Keras 2.12 and later.
     #[serde(rename = "keras3_h5")]
     Keras3H5,
+    /// A `.keras` archive (or its folder form) whose weights are HDF5 with object paths.
+    #[serde(rename = "keras")]
+    Keras,
+    /// `.weights.json` and the files with object paths that it names.
+    #[serde(rename = "sharded")]
+    Sharded,
+    /// safetensors, one file or several with an index.
+    #[serde(rename = "safetensors")]
+    Safetensors,
+    /// Arrays of numpy in a zip archive.
+    #[serde(rename = "npz")]
+    Npz,
 }
 
 impl Format {
@@ -26,6 +38,10 @@ impl Format {
         match self {
             Format::LegacyH5 => "legacy_h5",
             Format::Keras3H5 => "keras3_h5",
+            Format::Keras => "keras",
+            Format::Sharded => "sharded",
+            Format::Safetensors => "safetensors",
+            Format::Npz => "npz",
         }
     }
 }
@@ -39,6 +55,22 @@ pub(crate) fn by_suffix(name: &str) -> Option<Format> {
         Some(Format::LegacyH5)
     } else {
         None
+    }
+}
+
+/// The format that a name promises to whoever reads the file.
+#[expect(clippy::case_sensitive_file_extension_comparisons, reason = "Keras compares `endswith`")]
+pub(crate) fn promised(name: &str) -> Option<Format> {
+    if name.ends_with(".keras") {
+        Some(Format::Keras)
+    } else if name.ends_with(".weights.json") {
+        Some(Format::Sharded)
+    } else if name.ends_with(".safetensors") {
+        Some(Format::Safetensors)
+    } else if name.ends_with(".npz") {
+        Some(Format::Npz)
+    } else {
+        by_suffix(name)
     }
 }
 

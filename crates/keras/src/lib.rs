@@ -5,7 +5,9 @@
 //! are those of Keras 2 (`tf_keras`) and Keras 3; where we differ on purpose, `docs/compatibility.md` has a row.
 #![forbid(unsafe_code)]
 
+mod archive;
 pub mod cast;
+mod composite;
 mod convert;
 mod detect;
 mod format;
@@ -18,14 +20,16 @@ mod orders;
 mod recipe;
 mod report;
 mod save;
+mod sharded;
 mod tree;
 mod tree_check;
 
+pub use archive::KerasArchive;
 pub use detect::{Content, detect};
 pub use format::{Format, to_save};
 pub use load::{Assignment, LoadOptions, LoadPlan, Value, plan_load};
 pub use naming::snake_case;
-pub use open::{OpenedFile, WholeModel, open, open_bytes, open_source, whole_model};
+pub use open::{Between, OpenedFile, WholeModel, open, open_bytes, open_counted, open_source, whole_model};
 pub use orders::{Orders, WeightOrders, weight_orders};
 pub use recipe::{Expression, Order, Recipe};
 pub use report::{Cast, LoadReport, SaveReport, Skipped, Warning, WarningCode};

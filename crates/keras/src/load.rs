@@ -113,7 +113,13 @@ fn plan(tree: &ModelTree, file: &OpenedFile, options: &LoadOptions, format: Form
             }
             legacy_load::load(tree, &orders, file, options, &mut matching)?
         }
-        Format::Keras3H5 => {
+        Format::Keras3H5 | Format::Keras | Format::Sharded => {
+            if format == Format::Keras && !options.objects_to_skip.is_empty() {
+                return Err(WeightsError::new(
+                    Code::Argument,
+                    "objectsToSkip works with .weights.h5 and .weights.json files only, as in Keras: this is a .keras archive",
+                ));
+            }
             if options.by_name && tree.flavor == Flavor::Keras3 {
                 return Err(WeightsError::new(
                     Code::Argument,
@@ -122,6 +128,9 @@ fn plan(tree: &ModelTree, file: &OpenedFile, options: &LoadOptions, format: Form
             }
             object_load::load(tree, file, options, &mut matching)?;
             String::new()
+        }
+        Format::Safetensors | Format::Npz => {
+            return Err(WeightsError::new(Code::Unsupported, format!("{} is not loaded yet", format.name())));
         }
     };
     matching.finish(tree, &orders, file, format, &scope)

@@ -3,10 +3,15 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use kw_model::{AttributeValue, ByteSource, Catalogue, Filesystem, Limits, MemorySource, Result, WeightsReader};
+use kw_formats::zip::Archive;
+use kw_model::{
+    AttributeValue, ByteSource, Catalogue, Code, Filesystem, Limits, MemorySource, Result, WeightsError, WeightsReader,
+};
 
+use crate::archive::{self, KerasArchive};
 use crate::detect::{self, Content};
 use crate::format::{self, Format};
+use crate::sharded::{self, Index};
 
 /// A file whose structure was read and checked; its values were not touched.
 #[derive(Clone)]
@@ -19,6 +24,8 @@ pub struct OpenedFile {
     pub source_name: String,
     /// Set when the name promises another format.
     pub note: Option<String>,
+    /// What a `.keras` archive holds beside the weights.
+    pub archive: Option<Arc<KerasArchive>>,
 }
 
 impl std::fmt::Debug for OpenedFile {
@@ -37,7 +44,57 @@ impl std::fmt::Debug for OpenedFile {
 /// [`kw_model::Code::NotFound`]; [`kw_model::Code::NotWeights`] with a word on what the file looks like;
 /// [`kw_model::Code::Truncated`] with the bytes it should have; what else is wrong with its structure.
 pub fn open(path: &Path, fs: &dyn Filesystem, limits: &Limits) -> Result<OpenedFile> {
-    open_source(fs.open(path)?, limits)
+    open_counted(path, fs, limits, &|source| source)
+}
+
+/// Puts something between a file and whoever reads it.
+pub type Between<'a> = dyn Fn(Arc<dyn ByteSource>) -> Arc<dyn ByteSource> + 'a;
+
+/// [`open`], with something between the files and whoever reads them, such as a counter of bytes.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_counted(path: &Path, fs: &dyn Filesystem, limits: &Limits, between: &Between<'_>) -> Result<OpenedFile> {
+    if archive::is_folder(path, fs)? {
+        let source_name = path.display().to_string();
+        let (reader, parts) = archive::open_folder(path, fs, limits, between)
+            .map_err(|error| error.file(&source_name).format(Format::Keras.name()))?;
+        return Ok(OpenedFile {
+            format: Format::Keras,
+            reader,
+            source_name,
+            note: None,
+            archive: Some(Arc::new(parts)),
+        });
+    }
+    let source = between(fs.open(path)?);
+    if detect::detect(source.as_ref())? == Content::Json
+        && let Some(index) = Index::read(source.as_ref(), limits)?
+    {
+        return open_index(path, &index, source.as_ref(), fs, limits, between);
+    }
+    open_source(source, limits)
+}
+
+/// Opens the files that an index names.
+fn open_index(
+    path: &Path,
+    index: &Index,
+    source: &dyn ByteSource,
+    fs: &dyn Filesystem,
+    limits: &Limits,
+    between: &Between<'_>,
+) -> Result<OpenedFile> {
+    let source_name = source.name();
+    let (format, reader): (_, Arc<dyn WeightsReader>) = if index.is_of_safetensors() {
+        let sibling = |name: &str| Ok(between(fs.open(&path.with_file_name(name))?));
+        (Format::Safetensors, Arc::new(kw_formats::safetensors::open_sharded(source, &sibling, limits)?))
+    } else {
+        let reader = sharded::open(path, index, fs, limits, between)
+            .map_err(|error| error.file(&source_name).format(Format::Sharded.name()))?;
+        (Format::Sharded, reader)
+    };
+    Ok(OpenedFile { format, reader, source_name, note: None, archive: None })
 }
 
 /// Opens a file that is already in memory; `name` is what messages call it.
@@ -55,16 +112,43 @@ pub fn open_bytes(bytes: impl Into<Arc<[u8]>>, name: &str, limits: &Limits) -> R
 pub fn open_source(source: Arc<dyn ByteSource>, limits: &Limits) -> Result<OpenedFile> {
     let source_name = source.name();
     let content = detect::detect(source.as_ref())?;
-    if content != Content::Hdf5 {
-        return Err(detect::refusal(content, source.as_ref()));
-    }
-    let reader = kw_formats::hdf5::open(source, limits).map_err(|error| error.file(&source_name))?;
-    let promised = format::by_suffix(&source_name);
-    let format = hdf5_format(reader.catalogue(), promised);
-    let note = promised.filter(|promised| *promised != format).map(|promised| {
+    let promised = format::promised(&source_name);
+    let (format, reader, parts): (Format, Arc<dyn WeightsReader>, _) = match content {
+        Content::Hdf5 => {
+            let reader = kw_formats::hdf5::open(source, limits).map_err(|error| error.file(&source_name))?;
+            (hdf5_format(reader.catalogue(), format::by_suffix(&source_name)), Arc::new(reader), None)
+        }
+        Content::Zip => {
+            let zip = Archive::open(Arc::clone(&source), limits)?;
+            if archive::is_keras(&zip) {
+                let (reader, parts) = archive::open_zip(zip, limits)
+                    .map_err(|error| error.file(&source_name).format(Format::Keras.name()))?;
+                (Format::Keras, reader, Some(Arc::new(parts)))
+            } else if zip.members().iter().any(|member| member.name().strip_suffix(".npy").is_some()) {
+                (Format::Npz, Arc::new(kw_formats::npy::open_npz(source, limits)?), None)
+            } else {
+                return Err(detect::refusal(content, source.as_ref()));
+            }
+        }
+        Content::Json if Index::read(source.as_ref(), limits)?.is_some() => {
+            return Err(WeightsError::new(
+                Code::Argument,
+                format!("{source_name} is the index of weights in several files: open it by its path, with the files beside it"),
+            )
+            .file(source_name));
+        }
+        Content::Safetensors => (Format::Safetensors, Arc::new(kw_formats::safetensors::open(source, limits)?), None),
+        _ => return Err(detect::refusal(content, source.as_ref())),
+    };
+    let note = promised.filter(|promised| !fits(*promised, format)).map(|promised| {
         format!("the name promises {}, the content is {}: the content was believed", promised.name(), format.name())
     });
-    Ok(OpenedFile { format, reader: Arc::new(reader), source_name, note })
+    Ok(OpenedFile { format, reader, source_name, note, archive: parts })
+}
+
+/// Keras 2 documents that weights saved under a `.keras` name are a legacy HDF5 file.
+fn fits(promised: Format, found: Format) -> bool {
+    promised == found || (promised == Format::Keras && found == Format::LegacyH5)
 }
 
 /// What a whole-model file says of itself at its root.
@@ -82,6 +166,14 @@ pub struct WholeModel {
 
 /// Reads the texts beside the weights; all absent for a file of weights alone.
 pub fn whole_model(file: &OpenedFile) -> WholeModel {
+    if let Some(archive) = &file.archive {
+        return WholeModel {
+            model_config: archive.config().map(str::to_owned),
+            training_config: archive.training_config(),
+            keras_version: archive.keras_version(),
+            backend: None,
+        };
+    }
     let text = |name: &str| match file.reader.catalogue().group("")?.attributes.get(name)? {
         AttributeValue::Text(text) => Some(text.clone()),
         _ => None,

@@ -142,6 +142,9 @@ fn plan(tree: &ModelTree, target: &Path, options: &SaveOptions, format: Format) 
             refuse_option(whole, "modelConfig", "legacy HDF5 files (.h5)")?;
             object_paths(tree, options, &mut writer)?;
         }
+        Format::Keras | Format::Sharded | Format::Safetensors | Format::Npz => {
+            return Err(WeightsError::new(Code::Unsupported, format!("{} is not written yet", format.name())));
+        }
     }
     let Writer { builder, variables, .. } = writer;
     Ok(SavePlan {

@@ -1,4 +1,4 @@
-//! Files that do not fit: thirteen models against every HDF5 file and every pair of options, case by case with what
+//! Files that do not fit: thirteen models against every kind of file and every pair of options, case by case with what
 //! Keras did, or with a row of `docs/compatibility.md`.
 #![allow(
     clippy::expect_used,
@@ -20,8 +20,19 @@ use kw_keras::{LoadOptions, LoadPlan, ModelTree, plan_load, weight_orders};
 use kw_model::{Code, Result};
 use serde_json::Value as Json;
 
-/// Files of HDF5 kinds; the others come with their formats.
-const HDF5: [&str; 7] = ["h5", "full_h5", "v3weights", "weights_h5", "legacy_full_h5", "k2_weights_h5", "k2_v3weights"];
+/// Kinds of files; the others come with their formats.
+const KNOWN: [&str; 10] = [
+    "h5",
+    "full_h5",
+    "v3weights",
+    "weights_h5",
+    "legacy_full_h5",
+    "k2_weights_h5",
+    "k2_v3weights",
+    "keras",
+    "sharded",
+    "k2_v3keras",
+];
 
 #[test]
 fn every_case_of_the_matrices_is_keras_or_a_row() {
@@ -38,7 +49,7 @@ fn every_case_of_the_matrices_is_keras_or_a_row() {
             .collect();
         for case in matrix["cases"].as_array().expect("a list") {
             let path = corpus().join("_broken").join(text(&case["file"]));
-            if !HDF5.contains(&case["format"].as_str().expect("a format")) || !path.is_file() {
+            if !KNOWN.contains(&case["format"].as_str().expect("a format")) || !path.is_file() {
                 continue;
             }
             compare(flavor, case, &targets[&text(&case["target"])], &path, &source, &mut rows);

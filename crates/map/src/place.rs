@@ -150,6 +150,9 @@ pub fn read_entry(
     progress: &dyn Fn(u64),
 ) -> Result<()> {
     let entry = reader.catalogue().entry(index)?;
+    if verify && entry.digest.is_none() {
+        reader.verify_stored(index, cancel)?;
+    }
     let verify = verify && entry.digest.is_some();
     let Some((source, start)) = source_of(reader, entry) else {
         cancel.check()?;
@@ -193,6 +196,9 @@ pub fn settle_view(
     let Some((file, base)) = source.file() else { return Ok(()) };
     let len = usize::try_from(entry.byte_len).unwrap_or(usize::MAX);
     let name = source.name();
+    if options.verify && entry.digest.is_none() {
+        reader.verify_stored(index, cancel)?;
+    }
     let verify = options.verify && entry.digest.is_some();
     if options.page_in || verify {
         let end = base.saturating_add(start).saturating_add(entry.byte_len);

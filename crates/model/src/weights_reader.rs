@@ -21,6 +21,17 @@ pub trait WeightsReader: Send + Sync {
     /// [`crate::Code::DType`] when the entry holds no strings.
     fn read_strings(&self, index: usize) -> Result<Vec<Vec<u8>>>;
 
+    /// Compares tensor `index`, or the part of the container around it, with a checksum that the container keeps
+    /// elsewhere than in the catalogue (the CRC-32 of an archive's member); false when there is none.
+    /// A checksum of many tensors is compared once.
+    ///
+    /// # Errors
+    /// [`crate::Code::Digest`] when it does not fit; [`crate::Code::Aborted`]; what reading causes.
+    fn verify_stored(&self, index: usize, cancel: &Cancel) -> Result<bool> {
+        let _ = (index, cancel);
+        Ok(false)
+    }
+
     /// The format's name in reports and errors, such as `hdf5`.
     fn format(&self) -> &'static str;
 }

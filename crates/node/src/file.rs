@@ -119,7 +119,7 @@ impl FileState {
 
     /// Bytes read so far, mapped pages not counted.
     pub fn bytes_read(&self) -> u64 {
-        self.opened.counted.bytes_read()
+        self.opened.bytes_read()
     }
 
     /// The catalogue as JSON: one row a tensor.

@@ -1,10 +1,12 @@
 //! From a path or bytes to a reader, with the bytes that are read being counted.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use kw_keras::{OpenedFile, open_source};
-use kw_model::{ByteSource, CountingSource, Filesystem, Limits, LocalFilesystem, MemorySource, Result};
+use kw_keras::{OpenedFile, open_counted, open_source};
+use kw_model::{ByteSource, CountingSource, Limits, LocalFilesystem, MemorySource, Result};
+
+use crate::pool::lock;
 
 /// Where weights come from.
 pub enum Origin {
@@ -18,8 +20,15 @@ pub enum Origin {
 pub struct Opened {
     /// Its reader, and what Keras' layout it has.
     pub file: OpenedFile,
-    /// The bytes that were read.
-    pub counted: Arc<CountingSource>,
+    /// Its files, each with the bytes that were read.
+    counted: Vec<Arc<CountingSource>>,
+}
+
+impl Opened {
+    /// Bytes read so far, of all files.
+    pub fn bytes_read(&self) -> u64 {
+        self.counted.iter().map(|source| source.bytes_read()).sum()
+    }
 }
 
 /// Opens what is there, by content.
@@ -27,11 +36,16 @@ pub struct Opened {
 /// # Errors
 /// As [`kw_keras::open`].
 pub fn open(origin: Origin, limits: &Limits) -> Result<Opened> {
-    let source: Arc<dyn ByteSource> = match origin {
-        Origin::Path(path) => LocalFilesystem.open(&path)?,
-        Origin::Bytes(bytes) => Arc::new(MemorySource::new(bytes, "the given bytes")),
+    let sources = Mutex::new(Vec::new());
+    let count = |source: Arc<dyn ByteSource>| -> Arc<dyn ByteSource> {
+        let counting = Arc::new(CountingSource::new(source));
+        lock(&sources).push(Arc::clone(&counting));
+        counting
     };
-    let counted = Arc::new(CountingSource::new(source));
-    let file = open_source(counted.clone(), limits)?;
+    let file = match origin {
+        Origin::Path(path) => open_counted(&path, &LocalFilesystem, limits, &count)?,
+        Origin::Bytes(bytes) => open_source(count(Arc::new(MemorySource::new(bytes, "the given bytes"))), limits)?,
+    };
+    let counted = std::mem::take(&mut *lock(&sources));
     Ok(Opened { file, counted })
 }
