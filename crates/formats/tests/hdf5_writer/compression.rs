@@ -73,10 +73,10 @@ fn compressed_values_arrive_whatever_their_shape() {
         (DType::Float32, &[50, 60]),
         (DType::Float32, &[400_001]),
         (DType::Float16, &[3, 1, 300, 700]),
-        (DType::Float64, &[7, 90_000]),
+        (DType::Float64, &[3, 90_000]),
         (DType::BFloat16, &[5000]),
         (DType::Int64, &[1, 1100, 1]),
-        (DType::UInt8, &[3, 1_100_000]),
+        (DType::UInt8, &[2, 600_000]),
         (DType::Bool, &[9000]),
         (DType::Float8E4M3, &[100, 100]),
     ];
