@@ -1,6 +1,7 @@
 // A model of TensorFlow.js from a translated config, without the work of making initial values.
 import { isList, isObject, type Json, type JsonObject } from "../config/json.ts";
 import { WeightsError } from "../errors.ts";
+import { checkAxes } from "./axes.ts";
 import { registerLayers } from "./gru.ts";
 import type { TfClass, TfModelLike, TfNamespaceLike } from "./structural.ts";
 
@@ -61,10 +62,13 @@ function wrapped(value: Json): Json {
 export async function buildModel(tf: TfNamespaceLike, topology: JsonObject): Promise<TfModelLike> {
   registerLayers(tf);
   registerWrapper(tf);
+  let model: TfModelLike;
   try {
-    return (await tf.models.modelFromJSON(wrapped(topology) as never)) as TfModelLike;
+    model = (await tf.models.modelFromJSON(wrapped(topology) as never)) as TfModelLike;
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause);
     throw new WeightsError("ERR_WEIGHTS_UNSUPPORTED", `TensorFlow.js refuses this model: ${reason}`, { cause });
   }
+  checkAxes(model);
+  return model;
 }

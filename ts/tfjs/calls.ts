@@ -10,6 +10,8 @@ export interface LayerCall {
   /** What TensorFlow.js has no place for. */
   readonly problems: readonly string[];
   readonly notes: readonly string[];
+  /** The mask it is called with; Keras 3 only. */
+  readonly mask?: TensorReference | undefined;
 }
 
 /** Whether a value is the output of a call, as configs write it. */
@@ -51,6 +53,12 @@ function tensorsIn(value: Json): TensorReference[] | undefined {
   return found?.every((one) => one !== undefined) === true ? found.flat() : undefined;
 }
 
+/** The tensors that a Keras 3 call takes as arguments. */
+export function referencesOfCall(node: JsonObject): TensorReference[] {
+  const args = isList(node["args"]) ? node["args"] : [];
+  return args.flatMap((arg) => tensorsIn(arg) ?? []);
+}
+
 function readKeras3(node: JsonObject, takesInitialState: boolean): LayerCall {
   const inputs: TensorReference[] = [];
   const problems: string[] = [];
@@ -62,16 +70,18 @@ function readKeras3(node: JsonObject, takesInitialState: boolean): LayerCall {
     else inputs.push(...found);
   }
   const kwargs = isObject(node["kwargs"]) ? node["kwargs"] : {};
+  let mask: TensorReference | undefined;
   for (const [name, value] of Object.entries(kwargs)) {
     if (value === null) continue;
     // What is passed to the model decides, whatever was recorded when the graph was made.
     if (name === "training") continue;
     const found = tensorsIn(value);
-    if (found !== undefined && (name === "inputs" || name === "sequences")) inputs.unshift(...found);
+    if (name === "mask" && found?.length === 1) [mask] = found;
+    else if (found !== undefined && (name === "inputs" || name === "sequences")) inputs.unshift(...found);
     else if (found !== undefined && name === "initial_state" && takesInitialState) inputs.push(...found);
     else readOption(name, value, problems, notes);
   }
-  return { inputs, problems, notes };
+  return { inputs, problems, notes, mask };
 }
 
 function readKeras2(node: readonly Json[], takesInitialState: boolean): LayerCall {

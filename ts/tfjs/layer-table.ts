@@ -10,10 +10,14 @@ export type OptionRule =
   | "activation"
   /** An initializer, a regularizer or a constraint. */
   | "training"
+  /** A regularizer of outputs. */
+  | "activity"
   /** Means nothing for predictions, or nothing there. */
   | "drop"
   /** Not known there: only these values mean the same as leaving it out. */
-  | { readonly only: readonly Json[] };
+  | { readonly only: readonly Json[] }
+  /** Known there, but not all values. */
+  | { readonly keepOnly: readonly Json[] };
 
 /** How a layer is rewritten. */
 export interface LayerRow {
@@ -43,7 +47,8 @@ export const commonOptions: Readonly<Record<string, OptionRule>> = {
   build_config: "drop",
   compile_config: "drop",
   quantization_config: "drop",
-  activity_regularizer: "training",
+  // A layer that has one cannot be called there.
+  activity_regularizer: "activity",
   autocast: "drop",
 };
 
@@ -76,7 +81,8 @@ const recurrent: LayerRow["options"] = {
   ...keep("return_sequences", "return_state", "go_backwards", "stateful"),
   unroll: "drop",
   time_major: only(false),
-  zero_output_for_mask: only(false),
+  // Of no effect without a mask; see masks.ts.
+  zero_output_for_mask: "drop",
   use_cudnn: "drop",
   implementation: "drop",
   input_dim: "drop",
@@ -141,7 +147,7 @@ export const layerTable: ReadonlyMap<string, LayerRow> = new Map<string, LayerRo
       },
     },
   ],
-  ["Conv1D", { options: { ...convolution, data_format: lastAxis, padding: { only: ["valid", "same"] } } }],
+  ["Conv1D", { options: { ...convolution, data_format: lastAxis, padding: { keepOnly: ["valid", "same"] } } }],
   ["Conv2D", { options: convolution }],
   ["Conv3D", { options: convolution }],
   ["Conv2DTranspose", { options: transposed }],

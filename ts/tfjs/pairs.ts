@@ -57,7 +57,24 @@ export function pairWeights(keras: Model, tf: TfLayerLike, path = ""): WeightPai
   return pairs.filter(({ keras: variable }) => !seen.has(variable) && seen.add(variable));
 }
 
+/** The layers inside a wrapper, forward before backward. */
+function insideOf(layer: TfLayerLike): readonly TfLayerLike[] {
+  const { layer: inner, forwardLayer, backwardLayer } = layer as Nested;
+  if (forwardLayer !== undefined && backwardLayer !== undefined) return [forwardLayer, backwardLayer];
+  return inner === undefined ? [] : [inner];
+}
+
 function pairLayer(layer: Layer, other: TfLayerLike, where: string): WeightPair[] {
+  const inside = insideOf(other);
+  const own = layer.trackedLayers();
+  // Keras 2 lists the weights inside a wrapper by whether they are trainable, so they are paired one layer deeper.
+  if (inside.length > 0 && own.length === inside.length) {
+    return own.flatMap((inner, index) => {
+      const twin = inside[index];
+      if (twin === undefined) return [];
+      return isModel(inner) ? pairWeights(inner, twin, where) : pairLayer(inner, twin, where);
+    });
+  }
   const weights = tfWeights(other);
   if (weights.length !== layer.weights.length) {
     throw new WeightsError("ERR_WEIGHTS_WEIGHT_COUNT", `"${where}" has another number of weights in TensorFlow.js`, {

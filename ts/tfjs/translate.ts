@@ -3,13 +3,16 @@ import { flavorOfConfig } from "../config/flavor.ts";
 import { isList, isObject, textAt, type Json, type JsonObject } from "../config/json.ts";
 import { WeightsError } from "../errors.ts";
 import type { Flavor } from "../model/flavor.ts";
-import { translateActivation } from "./activations.ts";
+import { axisProblem } from "./axes.ts";
 import { readCall, references, type LayerCall, type TensorReference } from "./calls.ts";
 import { inputDtype, policyName, policyProblem } from "./dtypes.ts";
-import { commonOptions, layerTable, type LayerRow, type OptionRule } from "./layer-table.ts";
-import { checkMasks, type MaskStep } from "./masks.ts";
+import { builtShape, classOf, configOf, entriesOf, knowsItsInput, modelClasses, nameOf, within } from "./entries.ts";
+import { graphSteps, stepOf } from "./graph-steps.ts";
+import { commonOptions, layerTable, type LayerRow } from "./layer-table.ts";
+import { maskOperations } from "./mask-operations.ts";
+import { checkMasks } from "./masks.ts";
+import { translateOption } from "./options.ts";
 import { Problems, refusalError, type Refusal, type TranslationNote } from "./problems.ts";
-import { translateConstraint, translateInitializer, translateRegularizer } from "./training-objects.ts";
 
 /** How to translate. */
 export interface TranslateOptions {
@@ -33,11 +36,17 @@ export interface Translation {
   readonly notes: readonly TranslationNote[];
 }
 
-const modelClasses = new Set(["Sequential", "Functional", "Model"]);
 const recurrentClasses = new Set(["SimpleRNN", "LSTM", "GRU", "ConvLSTM2D"]);
+const bidirectionalClasses = new Set(["SimpleRNN", "LSTM", "GRU"]);
+const operationClasses = new Set(["TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer"]);
 
 /**
  * Translates a model config of Keras for TensorFlow.js; refusals are listed, not thrown.
+ *
+ * ```ts
+ * const { refused } = translateConfig(JSON.parse(await readFile("config.json", "utf8")));
+ * for (const { layer, className, reason } of refused) console.log(`${layer} (${className}): ${reason}`);
+ * ```
  *
  * @param config What `model.to_json()` wrote, parsed.
  * @throws ERR_WEIGHTS_CONFIG when it is no model config.
@@ -61,11 +70,6 @@ export function requireTranslation(config: object, options: TranslateOptions = {
   return translation;
 }
 
-/** Joins the names of nested models. */
-function within(path: string, name: string): string {
-  return path === "" ? name : `${path}/${name}`;
-}
-
 class Translator {
   readonly problems = new Problems();
   readonly #flavor: Flavor;
@@ -80,67 +84,56 @@ class Translator {
 
   /** A model, and all in it. */
   model(entry: JsonObject, path: string): JsonObject {
-    const className = textAt(entry, "class_name") ?? "";
+    const className = classOf(entry);
     if (className === "Sequential") return this.#sequential(entry, path);
-    const config = isObject(entry["config"]) ? entry["config"] : {};
-    if (!isList(config["layers"]) || config["output_layers"] === undefined) {
-      this.problems.refuse(
-        path === "" ? className : path,
-        className,
-        "TensorFlow.js knows Sequential and functional models only",
-      );
-      return { class_name: className, config: {} };
-    }
-    return this.#functional(config, path);
+    const config = configOf(entry);
+    if (isList(config["layers"]) && config["output_layers"] !== undefined) return this.#functional(config, path);
+    const where = path === "" ? className : path;
+    this.problems.refuse(where, className, "TensorFlow.js knows Sequential and functional models only");
+    return { class_name: className, config: {} };
   }
 
   #sequential(entry: JsonObject, path: string): JsonObject {
     // Keras before 2.2.3 wrote the list of layers in place of the config.
     const bare = entry["config"];
-    const config = isObject(bare ?? null) ? (bare as JsonObject) : {};
+    const config = configOf(entry);
     const layers = entriesOf(isList(bare) ? bare : config["layers"]);
-    const steps: MaskStep[] = [];
-    const translated = layers.map((layer, index) => {
-      steps.push({ ...maskStep(layer, path), inputs: index === 0 ? [] : [index - 1] });
-      return this.layer(layer, path);
-    });
+    const steps = layers.map((layer, index) => ({
+      ...stepOf(layer, path),
+      inputs: index === 0 ? [] : [index - 1],
+      source: String(index - 1),
+    }));
     checkMasks(steps, this.problems);
+    const translated = layers.map((layer) => this.layer(layer, path));
     const [first] = layers;
-    const shape = inputShapeOf(entry, config);
+    const shape = builtShape(entry);
     if (first !== undefined && shape !== undefined && !modelClasses.has(classOf(first)) && !knowsItsInput(first)) {
-      const name = `${textAt(configOf(first), "name") ?? "sequential"}_input`;
+      const name = `${nameOf(first)}_input`;
       translated.unshift({ class_name: "InputLayer", config: { batch_input_shape: shape, dtype: "float32", name } });
     }
-    const name = textAt(config, "name");
-    return {
-      class_name: "Sequential",
-      config: { ...(name === undefined ? {} : { name }), layers: translated },
-    };
+    return { class_name: "Sequential", config: { ...namePart(config), layers: translated } };
   }
 
   #functional(config: JsonObject, path: string): JsonObject {
-    const layers = entriesOf(config["layers"]);
-    const calls = new Map<string, LayerCall[]>();
-    for (const layer of layers) calls.set(nameOf(layer), this.#calls(layer, path));
-    const counted = this.#countedFromZero(layers);
-    const shifted =
-      (from0: ReadonlySet<string>) =>
-      ([layer, call, tensor]: TensorReference): Json => [layer, call + (from0.has(layer) ? 1 : 0), tensor];
-    checkMasks(graphSteps(layers, calls, counted.inCalls, path), this.problems);
-    const name = textAt(config, "name");
+    const entries = entriesOf(config["layers"]);
+    const masks = maskOperations(entries);
+    const layers = entries.filter((layer) => !masks.has(nameOf(layer)));
+    const calls = new Map(layers.map((layer) => [nameOf(layer), this.#calls(layer, path, masks)]));
+    const { inCalls, inOutputs } = this.#countedFromZero(layers);
+    checkMasks(graphSteps({ layers, calls, masks, fromZero: inCalls }, path), this.problems);
     return {
       class_name: "Functional",
       config: {
-        ...(name === undefined ? {} : { name }),
+        ...namePart(config),
         layers: layers.map((layer) => ({
           ...this.layer(layer, path),
           name: nameOf(layer),
           inbound_nodes: (calls.get(nameOf(layer)) ?? []).map(({ inputs }) =>
-            inputs.map((input) => [...(shifted(counted.inCalls)(input) as Json[]), {}]),
+            inputs.map((input) => [...shifted(input, inCalls), {}]),
           ),
         })),
-        input_layers: references(config["input_layers"]).map(shifted(counted.inOutputs)),
-        output_layers: references(config["output_layers"]).map(shifted(counted.inOutputs)),
+        input_layers: references(config["input_layers"]).map((input) => shifted(input, inOutputs)),
+        output_layers: references(config["output_layers"]).map((output) => shifted(output, inOutputs)),
       },
     };
   }
@@ -163,14 +156,18 @@ class Translator {
     return { inCalls: names, inOutputs: names };
   }
 
-  #calls(layer: JsonObject, path: string): LayerCall[] {
+  #calls(layer: JsonObject, path: string, masks: ReadonlyMap<string, string>): LayerCall[] {
     const className = classOf(layer);
+    const where = within(path, nameOf(layer));
     const nodes = isList(layer["inbound_nodes"]) ? layer["inbound_nodes"] : [];
     const takesState = recurrentClasses.has(className) || className === "Bidirectional";
     return nodes.map((node) => {
       const call = readCall(node, takesState);
-      const where = within(path, nameOf(layer));
-      for (const reason of call.problems) this.problems.refuse(where, className, reason);
+      if (call.inputs.some(([input]) => masks.has(input))) {
+        this.problems.refuse(where, className, "it takes a mask as if it were values");
+      }
+      // What an operation is called with matters no more: the operation itself is refused.
+      if (!isOperation(layer)) for (const reason of call.problems) this.problems.refuse(where, className, reason);
       for (const message of call.notes) this.problems.note(where, message);
       return call;
     });
@@ -184,45 +181,48 @@ class Translator {
     if (modelClasses.has(className)) return this.model(entry, where);
     if (this.#custom.has(className)) return { class_name: className, config };
     const row = layerTable.get(className);
-    const module = textAt(entry, "module");
-    if (
-      module?.startsWith("keras.src.ops") === true ||
-      /^(?:TFOpLambda|SlicingOpLambda|TensorFlowOpLayer)$/u.test(className)
-    ) {
+    if (isOperation(entry)) {
       this.problems.refuse(
         where,
         className,
-        "it is an operation between layers, which TensorFlow.js cannot keep in a model",
+        "it is an operation between layers, which TensorFlow.js models cannot have",
       );
     } else if (row === undefined || isForeign(entry)) {
       this.problems.refuse(where, className, "TensorFlow.js has no such layer");
     } else {
-      return this.#known(className, config, row, where, path);
+      return this.#known(entry, row, where, path);
     }
     return { class_name: className, config: {} };
   }
 
-  #known(className: string, config: JsonObject, row: LayerRow, where: string, path: string): JsonObject {
+  #known(entry: JsonObject, row: LayerRow, where: string, path: string): JsonObject {
+    const className = classOf(entry);
+    const config = configOf(entry);
     const rewritten = row.rewrite?.(config, this.#flavor) ?? { className, config };
     if (typeof rewritten === "string") {
       this.problems.refuse(where, className, rewritten);
       return { class_name: className, config: {} };
     }
     const result: Record<string, Json> = {};
+    const place = { className, where, flavor: this.#flavor, problems: this.problems };
     for (const [name, value] of Object.entries(rewritten.config)) {
-      this.#option({ name, value, className, where, result }, row.options[name] ?? commonOptions[name]);
+      const translated = translateOption(name, value, row.options[name] ?? commonOptions[name], place);
+      if (translated !== undefined) result[name] = translated;
     }
     if (className === "InputLayer") this.#input(config, where, result);
-    else this.#policy(className, config, where);
-    if (className === "Bidirectional" || className === "TimeDistributed") {
-      result["layer"] = this.#wrapped(className, config, where, path);
-    }
+    else this.#computation(entry, where);
+    if (className === "Bidirectional") result["layer"] = this.#bidirectional(config, where, path);
+    if (className === "TimeDistributed") result["layer"] = this.layer(innerOf(config, where), where);
     return { class_name: rewritten.className, config: result };
   }
 
-  #policy(className: string, config: JsonObject, where: string): void {
-    const problem = policyProblem(policyName(config["dtype"]), this.#float32);
-    if (problem !== undefined) this.problems.refuse(where, className, problem);
+  /** What no option alone tells. */
+  #computation(entry: JsonObject, where: string): void {
+    const className = classOf(entry);
+    const policy = policyProblem(policyName(configOf(entry)["dtype"]), this.#float32);
+    if (policy !== undefined) this.problems.refuse(where, className, policy);
+    const axis = axisProblem(className, configOf(entry)["axis"], builtShape(entry)?.length);
+    if (axis !== undefined) this.problems.refuse(where, className, axis);
   }
 
   #input(config: JsonObject, where: string, result: Record<string, Json>): void {
@@ -235,46 +235,13 @@ class Translator {
     if (config["sparse"] === true) this.problems.refuse(where, "InputLayer", "TensorFlow.js has no sparse inputs");
   }
 
-  #option(
-    at: { name: string; value: Json; className: string; where: string; result: Record<string, Json> },
-    rule: OptionRule | undefined,
-  ): void {
-    const { name, value, className, where, result } = at;
-    if (rule === "drop") return;
-    if (rule === "keep") {
-      result[name] = value;
-    } else if (rule === "activation") {
-      const found = translateActivation(value, this.#flavor);
-      if ("reason" in found) this.problems.refuse(where, className, found.reason);
-      else result[name] = found.name;
-    } else if (rule === "training") {
-      const found = translateTraining(name, value);
-      if (found.note !== undefined) this.problems.note(where, found.note);
-      if (found.value !== null) result[name] = found.value;
-    } else if (rule !== undefined && !rule.only.some((one) => JSON.stringify(one) === JSON.stringify(value))) {
-      this.problems.refuse(
-        where,
-        className,
-        `TensorFlow.js knows no other ${name} than ${JSON.stringify(rule.only[0])}`,
-      );
-    } else if (rule === undefined && value !== null && value !== false) {
-      this.problems.refuse(where, className, `its option ${name} is not known to have a meaning in TensorFlow.js`);
-    }
-  }
-
-  /** The layer inside a wrapper. */
-  #wrapped(className: string, config: JsonObject, where: string, path: string): Json {
-    const inner = config["layer"];
-    if (!isObject(inner ?? null)) {
-      throw new WeightsError("ERR_WEIGHTS_CONFIG", `${className} without a layer`, { layer: where });
-    }
-    const entry = inner as JsonObject;
-    if (className === "TimeDistributed") return this.layer(entry, where);
-    if (!recurrentClasses.has(classOf(entry)) || classOf(entry) === "ConvLSTM2D") {
-      this.problems.refuse(where, className, `TensorFlow.js has no Bidirectional ${classOf(entry)}`);
+  #bidirectional(config: JsonObject, where: string, path: string): JsonObject {
+    const entry = innerOf(config, where);
+    if (!bidirectionalClasses.has(classOf(entry))) {
+      this.problems.refuse(where, "Bidirectional", `TensorFlow.js has no Bidirectional ${classOf(entry)}`);
     }
     if (!sameBackwards(entry, config["backward_layer"])) {
-      this.problems.refuse(where, className, "its backward layer differs from its forward layer");
+      this.problems.refuse(where, "Bidirectional", "its backward layer differs from its forward layer");
     }
     // TensorFlow.js puts the prefix in front itself.
     const innerConfig = configOf(entry);
@@ -283,91 +250,38 @@ class Translator {
   }
 }
 
-function translateTraining(name: string, value: Json): { readonly value: Json; readonly note?: string } {
-  if (name.endsWith("_initializer")) return translateInitializer(value);
-  return name.endsWith("_constraint") ? translateConstraint(value) : translateRegularizer(value);
+function namePart(config: JsonObject): JsonObject {
+  const name = textAt(config, "name");
+  return name === undefined ? {} : { name };
+}
+
+function shifted([layer, call, tensor]: TensorReference, fromZero: ReadonlySet<string>): readonly Json[] {
+  return [layer, call + (fromZero.has(layer) ? 1 : 0), tensor];
+}
+
+function innerOf(config: JsonObject, where: string): JsonObject {
+  const inner = config["layer"];
+  if (isObject(inner)) return inner;
+  throw new WeightsError("ERR_WEIGHTS_CONFIG", "a wrapper without a layer", { layer: where });
+}
+
+function isOperation(entry: JsonObject): boolean {
+  return textAt(entry, "module")?.startsWith("keras.src.ops") === true || operationClasses.has(classOf(entry));
 }
 
 /** A class that is called like one of Keras' but comes from elsewhere. */
 function isForeign(entry: JsonObject): boolean {
-  const registered = entry["registered_name"];
-  return typeof registered === "string" && registered.includes(">");
-}
-
-function entriesOf(value: Json | undefined): JsonObject[] {
-  return isList(value) ? value.filter((item): item is JsonObject => isObject(item)) : [];
-}
-
-function classOf(entry: JsonObject): string {
-  return textAt(entry, "class_name") ?? "";
-}
-
-function configOf(entry: JsonObject): JsonObject {
-  return isObject(entry["config"]) ? entry["config"] : {};
-}
-
-function nameOf(entry: JsonObject): string {
-  return textAt(entry, "name") ?? textAt(configOf(entry), "name") ?? classOf(entry);
-}
-
-function maskStep(layer: JsonObject, path: string): Omit<MaskStep, "inputs"> {
-  return { path: within(path, nameOf(layer)), className: classOf(layer), config: configOf(layer) };
-}
-
-function knowsItsInput(layer: JsonObject): boolean {
-  const config = configOf(layer);
-  return classOf(layer) === "InputLayer" || isList(config["batch_input_shape"]) || isList(config["batch_shape"]);
-}
-
-function inputShapeOf(entry: JsonObject, config: JsonObject): Json | undefined {
-  const built = entry["build_config"];
-  const shape =
-    config["build_input_shape"] ?? (isObject(built ?? null) ? (built as JsonObject)["input_shape"] : undefined);
-  return isList(shape) ? shape : undefined;
-}
-
-/** The calls of a graph in an order in which inputs come first. */
-function graphSteps(
-  layers: readonly JsonObject[],
-  calls: ReadonlyMap<string, readonly LayerCall[]>,
-  shift: ReadonlySet<string>,
-  path: string,
-): MaskStep[] {
-  const steps: MaskStep[] = [];
-  const numbers = new Map<string, number>();
-  const waiting = layers.flatMap((layer) => {
-    const own = calls.get(nameOf(layer)) ?? [];
-    const first = modelClasses.has(classOf(layer)) && !shift.has(nameOf(layer)) ? 1 : 0;
-    const nodes = own.length === 0 ? [{ inputs: [] as readonly TensorReference[] }] : own;
-    return nodes.map(({ inputs }, index) => ({ layer, inputs, key: `${nameOf(layer)}\0${index + first}` }));
-  });
-  for (let progress = true; progress && waiting.length > 0;) {
-    progress = false;
-    for (const call of waiting.splice(0)) {
-      const inputs = call.inputs.map(([name, index]) => numbers.get(`${name}\0${index}`));
-      if (inputs.every((input) => input !== undefined)) {
-        numbers.set(call.key, steps.length);
-        steps.push({ ...maskStep(call.layer, path), inputs });
-        progress = true;
-      } else {
-        waiting.push(call);
-      }
-    }
-  }
-  return steps;
+  return textAt(entry, "registered_name")?.includes(">") === true;
 }
 
 /** Whether a Bidirectional's backward layer is its forward layer the other way round. */
 function sameBackwards(forward: JsonObject, backward: Json | undefined): boolean {
-  if (!isObject(backward ?? null)) return true;
-  const plain = (entry: JsonObject, turned: boolean): string => {
+  if (!isObject(backward)) return true;
+  const plain = (entry: JsonObject): string => {
     const config = configOf(entry);
-    const keys = Object.keys(config)
-      .filter((key) => key !== "name" && key !== "go_backwards")
-      .sort();
-    const backwards = config["go_backwards"] === true;
-    return JSON.stringify([classOf(entry), backwards === turned, keys.map((key) => [key, config[key] ?? null])]);
+    const keys = Object.keys(config).filter((key) => key !== "name" && key !== "go_backwards");
+    return JSON.stringify([classOf(entry), keys.sort().map((key) => [key, config[key] ?? null])]);
   };
-  const turned = configOf(backward as JsonObject)["go_backwards"] === true;
-  return plain(forward, !turned) === plain(backward as JsonObject, turned);
+  const turned = (entry: JsonObject): boolean => configOf(entry)["go_backwards"] === true;
+  return turned(forward) !== turned(backward) && plain(forward) === plain(backward);
 }
