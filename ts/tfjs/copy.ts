@@ -101,18 +101,19 @@ function holders(model: Layer | TfLayerLike, path = ""): Holder[] {
  */
 export function copyWeights(from: Layer | TfModelLike, to: Layer | TfModelLike, options: CopyOptions = {}): CopyReport {
   const { byName = true, layers } = options;
-  const targets = wanted(holders(to), layers);
+  const order = holders(to);
+  const targets = wanted(order, layers);
   const sources = holders(from);
   const bySourceName = new Map(sources.map((source) => [source.name, source]));
   const copied: string[] = [];
   const left: LeftLayer[] = [];
   const used = new Set<Holder>();
-  targets.forEach((target, index) => {
-    const source = byName ? bySourceName.get(target.name) : sources[index];
+  for (const target of targets) {
+    const source = byName ? bySourceName.get(target.name) : sources[order.indexOf(target)];
     const reason = source === undefined ? "there is none to copy from" : difference(source, target);
     if (source === undefined || reason !== undefined) {
       left.push({ layer: target.name, reason: reason ?? "" });
-      return;
+      continue;
     }
     // All values are read before the first is written: the two may be one model.
     const values = source.weights.map((weight) => weight.read());
@@ -122,7 +123,7 @@ export function copyWeights(from: Layer | TfModelLike, to: Layer | TfModelLike, 
     });
     used.add(source);
     copied.push(target.name);
-  });
+  }
   if (copied.length === 0) {
     throw new WeightsError("ERR_WEIGHTS_NO_MATCH", `no layer of the one model fits one of the other`, {
       expected: targets.map(({ name }) => name).join(", "),
