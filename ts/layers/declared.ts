@@ -129,6 +129,7 @@ export class DeclaredLayer<F extends Fields = Fields> extends Layer {
   override settle(): void {
     this.bindFlavor(this.flavor);
     this.#parts ??= this.#definition.parts?.(this.#context()) ?? [];
+    for (const { value } of this.#parts) for (const layer of [value].flat()) layer.bindFlavor(this.flavor);
     if (this.#waiting !== undefined) this.#makeWeights(this.#waiting.shapes, this.#waiting.scope);
     super.settle();
   }

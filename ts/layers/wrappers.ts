@@ -34,6 +34,7 @@ export const bidirectional = defineLayer({
   parts: ({ config, flavor }) => {
     const { layer, backward_layer: backward } = config;
     layer.bindFlavor(flavor);
+    backward?.bindFlavor(flavor);
     const given = configOf(layer);
     const zeros =
       flavor === "keras3" && "zero_output_for_mask" in given ? { zero_output_for_mask: given["return_sequences"] } : {};

@@ -13,19 +13,54 @@ export function attributeValue(
   value: unknown,
   isLayer: (value: unknown) => value is Layer,
 ): AttributeValue | undefined {
+  const read = readValue(value, isLayer);
+  return read !== undefined && layersIn(read).length > 0 ? read : undefined;
+}
+
+/** Layers and containers; what Keras ignores in a container is left out, but not containers without layers. */
+function readValue(value: unknown, isLayer: (value: unknown) => value is Layer): AttributeValue | undefined {
   if (isLayer(value)) return { layer: value };
   if (Array.isArray(value)) {
-    const list = value.map((item) => attributeValue(item, isLayer)).filter((item) => item !== undefined);
-    return list.length > 0 ? { list } : undefined;
+    return { list: value.map((item) => readValue(item, isLayer)).filter((item) => item !== undefined) };
   }
   const entries = entriesOf(value);
   if (entries === undefined) return undefined;
   const dict: [string, AttributeValue][] = [];
   for (const [key, item] of entries) {
-    const read = attributeValue(item, isLayer);
+    const read = readValue(item, isLayer);
     if (read !== undefined) dict.push([String(key), read]);
   }
+  return { dict };
+}
+
+/**
+ * An attribute as Keras' walk sees it; undefined when it finds nothing. Keras 3 numbers containers in containers, so an
+ * empty one counts when another follows. Keras 2 does not look into containers in containers.
+ */
+export function walked(value: AttributeValue, flavor: Flavor): AttributeValue | undefined {
+  if ("layer" in value) return value;
+  const inner = (item: AttributeValue): AttributeValue | undefined => {
+    if ("layer" in item) return item;
+    return flavor === "keras3" ? (walked(item, flavor) ?? { list: [] }) : undefined;
+  };
+  if ("list" in value) {
+    const list = withoutEmptyEnd(
+      value.list.map(inner).filter((item) => item !== undefined),
+      (item) => item,
+    );
+    return list.length > 0 ? { list } : undefined;
+  }
+  const entries = value.dict.flatMap(([key, item]): [string, AttributeValue][] => {
+    const read = inner(item);
+    return read === undefined ? [] : [[key, read]];
+  });
+  const dict = withoutEmptyEnd(entries, ([, item]) => item);
   return dict.length > 0 ? { dict } : undefined;
+}
+
+function withoutEmptyEnd<T>(items: readonly T[], valueOf: (item: T) => AttributeValue): T[] {
+  const last = items.findLastIndex((item) => layersIn(valueOf(item)).length > 0);
+  return items.slice(0, last + 1);
 }
 
 function entriesOf(value: unknown): Iterable<readonly [unknown, unknown]> | undefined {
@@ -51,15 +86,15 @@ export function trackedIn(attributes: readonly Attribute[], flavor: Flavor): Att
       if (seen.has(value.layer)) return [];
       seen.add(value.layer);
     }
-    return [sorted(value)];
+    return layersIn(value).length > 0 ? [sorted(value)] : [];
   });
 }
 
 function sorted(value: AttributeValue): AttributeValue {
   if ("layer" in value) return value;
-  if ("list" in value) return { list: value.list.map(sorted) };
-  const entries = [...value.dict].sort(([a], [b]) => byCodePoint(a, b));
-  return { list: entries.map(([, item]) => sorted(item)) };
+  const items =
+    "list" in value ? value.list : [...value.dict].sort(([a], [b]) => byCodePoint(a, b)).map(([, item]) => item);
+  return { list: items.filter((item) => layersIn(item).length > 0).map(sorted) };
 }
 
 /** Each once, the first place counts. */

@@ -436,7 +436,8 @@ export abstract class Layer {
 
   /** @internal Runs a build in the layer's scope and remembers its shapes. */
   runBuild(shapes: BuildShapes, body: () => void): void {
-    inScope(this.#openScope(false), body);
+    // A subclassed model is built as Keras builds it: by a call.
+    inScope(this.#openScope(this.kind === "model"), body);
     this.#buildShapes = shapes;
     this.#built = true;
     structureChanged();

@@ -1,5 +1,5 @@
 import type { Json } from "../config/json.ts";
-import type { AttributeValue } from "./attributes.ts";
+import { walked, type AttributeValue } from "./attributes.ts";
 import type { Flavor } from "./flavor.ts";
 import type { Layer } from "./layer.ts";
 import type { ModelKind } from "./model_kind.ts";
@@ -109,7 +109,10 @@ function describeNode(layer: Layer, layers: Numbering<Layer>, variables: Numberi
   const number = (item: Layer): number => layers.numberOf(item);
   const listed = layer.listedLayers().map(number);
   const sublayers = layer.trackedValues().map((value) => tracked(value, layer.flavor, number));
-  const attributes = layer.attributes().map(([name, value]) => [name, attribute(value, number)] as const);
+  const attributes = layer.attributes().flatMap(([name, value]) => {
+    const seen = walked(value, layer.flavor);
+    return seen === undefined ? [] : [[name, attribute(seen, number)] as const];
+  });
   const converter = layer.converter();
   return {
     class: layer.className,
