@@ -46,7 +46,7 @@ export function makePlatformFolder(out, platform, artifacts) {
     license,
     ...(repository && { repository }),
     main: addonFile(platform),
-    files: [addonFile(platform)],
+    files: [addonFile(platform), "LICENSE-MIT", "LICENSE-APACHE"],
     os: [platform.os],
     cpu: [platform.cpu],
     ...(platform.libc && { libc: [platform.libc] }),
