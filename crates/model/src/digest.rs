@@ -1,26 +1,18 @@
 //! CRC32C (Castagnoli), the checksum of TensorFlow bundles and of our own HDF5 digests, and CRC-32, that of archives.
 
-use crc_fast::{CrcAlgorithm, Digest};
-
 /// A CRC32C over bytes that come in pieces.
-pub struct Crc32c(Digest);
-
-impl Default for Crc32c {
-    fn default() -> Self {
-        Crc32c(Digest::new(CrcAlgorithm::Crc32Iscsi))
-    }
-}
+#[derive(Default)]
+pub struct Crc32c(u32);
 
 impl Crc32c {
     /// Adds bytes.
     pub fn update(&mut self, bytes: &[u8]) {
-        self.0.update(bytes);
+        self.0 = crc32c::crc32c_append(self.0, bytes);
     }
 
     /// The checksum of everything added so far.
     pub fn value(&self) -> u32 {
-        // The 32-bit algorithm never sets the upper half.
-        u32::try_from(self.0.finalize()).unwrap_or_default()
+        self.0
     }
 }
 
@@ -31,19 +23,12 @@ impl Crc32c {
 /// assert_eq!(kw_model::crc32c(b"123456789"), 0xe306_9283);
 /// ```
 pub fn crc32c(bytes: &[u8]) -> u32 {
-    let mut crc = Crc32c::default();
-    crc.update(bytes);
-    crc.value()
+    crc32c::crc32c(bytes)
 }
 
 /// The CRC-32 of zip archives and gzip streams, over bytes that come in pieces.
-pub struct Crc32(Digest);
-
-impl Default for Crc32 {
-    fn default() -> Self {
-        Crc32(Digest::new(CrcAlgorithm::Crc32IsoHdlc))
-    }
-}
+#[derive(Default)]
+pub struct Crc32(crc32fast::Hasher);
 
 impl Crc32 {
     /// Adds bytes.
@@ -53,8 +38,7 @@ impl Crc32 {
 
     /// The checksum of everything added so far.
     pub fn value(&self) -> u32 {
-        // The 32-bit algorithm never sets the upper half.
-        u32::try_from(self.0.finalize()).unwrap_or_default()
+        self.0.clone().finalize()
     }
 }
 
@@ -65,7 +49,5 @@ impl Crc32 {
 /// assert_eq!(kw_model::crc32(b"123456789"), 0xcbf4_3926);
 /// ```
 pub fn crc32(bytes: &[u8]) -> u32 {
-    let mut crc = Crc32::default();
-    crc.update(bytes);
-    crc.value()
+    crc32fast::hash(bytes)
 }
