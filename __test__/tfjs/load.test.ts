@@ -78,7 +78,7 @@ describe("models of the corpus", () => {
     model.dispose();
   });
 
-  it.each(["float16_float64", "mixed_bfloat16"])(
+  it.each(["float16_float64", "mixed_bfloat16", "pure_bfloat16"])(
     "%s is taken when float32 will do, and is near Keras' half precision",
     async (name) => {
       const folder = join(corpus, name, "k3");
