@@ -90,12 +90,15 @@ pub fn to_save(target: &Path, save_format: Option<&str>, flavor: Flavor) -> Resu
         Some("legacy_h5") => Ok(Format::LegacyH5),
         Some("keras3_h5") => Ok(Format::Keras3H5),
         Some("keras") if flavor == Flavor::Keras2 => Ok(Format::LegacyH5),
+        Some("keras" | "archive") => Ok(Format::Keras),
+        Some("safetensors") => Ok(Format::Safetensors),
+        Some("npz") => Ok(Format::Npz),
+        Some("sharded") => Ok(Format::Sharded),
         Some("tf" | "tensorflow") if suffix.is_some() => Err(refuse(
             target,
             "save_format \"tf\" writes a TensorFlow checkpoint, but the name ends like an HDF5 file: leave the suffix out",
         )),
         Some("tf" | "tensorflow") => Err(refuse(target, "TensorFlow checkpoints cannot be written by this version")),
-        Some("safetensors" | "npz") => Err(refuse(target, "this version cannot write safetensors or npz files")),
         Some(other) => {
             Err(refuse(target, &format!("there is no save_format {other:?}; \"h5\" and \"tf\" are Keras' names")))
         }
@@ -118,16 +121,14 @@ fn without_save_format(target: &Path, name: &str, suffix: Option<Format>, flavor
             )),
         };
     }
-    let what = if name.ends_with(".weights.json") {
-        "sharded weights (.weights.json)"
-    } else if name.ends_with(".safetensors") {
-        "safetensors files"
-    } else if name.ends_with(".npz") {
-        "npz files"
-    } else {
-        "TensorFlow checkpoints (any name without a known suffix)"
-    };
-    Err(refuse(target, &format!("this version cannot write {what}: use a name that ends in .weights.h5 or .h5")))
+    match promised(name) {
+        Some(format) => Ok(format),
+        None => Err(refuse(
+            target,
+            "this version cannot write TensorFlow checkpoints (any name without a known suffix): use a name that ends in \
+             .weights.h5 or .h5",
+        )),
+    }
 }
 
 fn refuse(target: &Path, message: &str) -> WeightsError {
@@ -152,7 +153,11 @@ mod tests {
             ("w.hdf5", None, legacy, legacy),
             ("w.keras", None, legacy, no),
             ("w.H5", None, no, no),
-            ("w.weights.json", None, no, no),
+            ("w.weights.json", None, Ok(Format::Sharded), Ok(Format::Sharded)),
+            ("w.safetensors", None, Ok(Format::Safetensors), Ok(Format::Safetensors)),
+            ("w.npz", None, Ok(Format::Npz), Ok(Format::Npz)),
+            ("w.keras", Some("keras"), legacy, Ok(Format::Keras)),
+            ("w.keras", Some("archive"), Ok(Format::Keras), Ok(Format::Keras)),
             ("w", None, no, no),
             ("w", Some("h5"), legacy, legacy),
             ("w.h5", Some("tf"), no, no),

@@ -6,8 +6,10 @@
 #![forbid(unsafe_code)]
 
 mod archive;
+mod by_path_save;
 pub mod cast;
 mod composite;
+mod content;
 mod convert;
 mod detect;
 mod format;
@@ -17,14 +19,17 @@ mod matching;
 mod naming;
 mod open;
 mod orders;
+mod pump;
 mod recipe;
 mod report;
 mod save;
 mod sharded;
+mod sharded_save;
 mod tree;
 mod tree_check;
 
 pub use archive::KerasArchive;
+pub use content::Asset;
 pub use detect::{Content, detect};
 pub use format::{Format, to_save};
 pub use load::{Assignment, LoadOptions, LoadPlan, Value, plan_load};
@@ -33,5 +38,7 @@ pub use open::{Between, OpenedFile, WholeModel, open, open_bytes, open_counted, 
 pub use orders::{Orders, WeightOrders, weight_orders};
 pub use recipe::{Expression, Order, Recipe};
 pub use report::{Cast, LoadReport, SaveReport, Skipped, Warning, WarningCode};
-pub use save::{KERAS2_VERSION, KERAS3_VERSION, SaveOptions, SavePlan, ValueStream, execute_save, plan_save};
+pub use save::{
+    KERAS2_VERSION, KERAS3_VERSION, SaveOptions, SavePlan, ValueStream, execute_save, plan_save, plan_save_with,
+};
 pub use tree::{Attribute, Converter, Flavor, ModelTree, Node, NodeKind, TREE_VERSION, Trackable, Tracked, Variable};

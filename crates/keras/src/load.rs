@@ -4,7 +4,7 @@ use kw_model::{Code, DType, Result, WeightsError};
 use serde::Deserialize;
 
 use crate::format::Format;
-use crate::layout::{legacy_load, object_load};
+use crate::layout::{by_path, legacy_load, object_load};
 use crate::matching::Matching;
 use crate::open::OpenedFile;
 use crate::orders::Orders;
@@ -130,7 +130,8 @@ fn plan(tree: &ModelTree, file: &OpenedFile, options: &LoadOptions, format: Form
             String::new()
         }
         Format::Safetensors | Format::Npz => {
-            return Err(WeightsError::new(Code::Unsupported, format!("{} is not loaded yet", format.name())));
+            by_path::load(tree, &orders, file, options, &mut matching)?;
+            String::new()
         }
     };
     matching.finish(tree, &orders, file, format, &scope)

@@ -1,15 +1,20 @@
 //! Planning a save, then writing it once from front to back and putting it in place.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use kw_formats::hdf5::writer::{DatasetOptions, H5Attribute, H5Builder, H5Plan};
-use kw_model::{Cancel, Code, DType, Filesystem, Result, WeightsError, commit_file};
+use kw_model::{Cancel, Code, DType, Filesystem, Result, WeightsError};
 use serde::Deserialize;
 
+use crate::by_path_save;
+use crate::content::{Asset, Content, KerasPlan};
 use crate::format::{self, Format};
 use crate::layout::object_paths::{Walk, vars};
 use crate::layout::{legacy_save, object_save};
+use crate::pump::Pump;
 use crate::report::SaveReport;
+use crate::sharded_save::Sharding;
 use crate::tree::ModelTree;
 
 /// The `keras_version` that files of Keras 2 models get: the release whose layout they follow.
@@ -37,6 +42,14 @@ pub struct SaveOptions {
     pub model_config: Option<String>,
     /// The JSON of a whole-model file's `training_config`.
     pub training_config: Option<String>,
+    /// What `metadata.json` of a `.keras` archive gives as `date_saved` (`YYYY-MM-DD@HH:MM:SS`).
+    pub date_saved: Option<String>,
+    /// Sharded weights: the largest shard in GiB, Keras' unit.
+    pub max_shard_size: Option<f64>,
+    /// The same in bytes; counts when both are given.
+    pub max_shard_bytes: Option<u64>,
+    /// safetensors: texts for the file's metadata.
+    pub metadata: BTreeMap<String, String>,
     /// Whether every tensor carries a CRC32C in an attribute that Keras ignores; default yes.
     pub digests: Option<bool>,
 }
@@ -52,6 +65,10 @@ impl Default for SaveOptions {
             backend: None,
             model_config: None,
             training_config: None,
+            date_saved: None,
+            max_shard_size: None,
+            max_shard_bytes: None,
+            metadata: BTreeMap::new(),
             digests: None,
         }
     }
@@ -62,7 +79,7 @@ pub struct SavePlan {
     format: Format,
     target: PathBuf,
     overwrite: bool,
-    file: H5Plan,
+    content: Content,
     variables: Vec<usize>,
 }
 
@@ -79,17 +96,17 @@ impl SavePlan {
 
     /// Bytes of one tensor; 0 for a number that is none.
     pub fn byte_len(&self, tensor: usize) -> u64 {
-        self.file.datasets().get(tensor).map_or(0, |dataset| dataset.byte_len)
+        self.content.byte_len(tensor)
     }
 
     /// Path of one tensor in the file.
     pub fn path(&self, tensor: usize) -> Option<&str> {
-        self.file.datasets().get(tensor).map(|dataset| dataset.path.as_str())
+        self.content.path(tensor)
     }
 
-    /// Bytes of the whole file.
+    /// Bytes of the whole file; of sharded weights, of all shards.
     pub fn file_len(&self) -> u64 {
-        self.file.file_len()
+        self.content.file_len()
     }
 }
 
@@ -109,11 +126,36 @@ pub trait ValueStream {
 /// [`Code::Name`] when two weights would get one name or a name cannot be written; [`Code::Unsupported`] for a dtype
 /// that HDF5 has no form for; [`Code::Argument`] for options of another format.
 pub fn plan_save(tree: &ModelTree, target: &Path, options: &SaveOptions) -> Result<SavePlan> {
-    let format = format::to_save(target, options.save_format.as_deref(), tree.flavor)?;
-    plan(tree, target, options, format).map_err(|error| error.file(target.display().to_string()).format(format.name()))
+    plan_save_with(tree, target, options, Vec::new())
 }
 
-fn plan(tree: &ModelTree, target: &Path, options: &SaveOptions, format: Format) -> Result<SavePlan> {
+/// [`plan_save`] of a model whose layers have files of their own, which a `.keras` archive holds.
+///
+/// # Errors
+/// As [`plan_save`]; [`Code::Argument`] for assets in another format.
+pub fn plan_save_with(tree: &ModelTree, target: &Path, options: &SaveOptions, assets: Vec<Asset>) -> Result<SavePlan> {
+    let format = format_of(tree, target, options)?;
+    plan(tree, target, options, format, assets)
+        .map_err(|error| error.file(target.display().to_string()).format(format.name()))
+}
+
+/// With a config, a `.keras` name means an archive in both Kerases.
+fn format_of(tree: &ModelTree, target: &Path, options: &SaveOptions) -> Result<Format> {
+    let plain = matches!(options.save_format.as_deref(), None | Some("keras"));
+    let named = format::promised(&target.to_string_lossy()) == Some(Format::Keras);
+    if plain && named && options.model_config.is_some() {
+        return Ok(Format::Keras);
+    }
+    format::to_save(target, options.save_format.as_deref(), tree.flavor)
+}
+
+fn plan(
+    tree: &ModelTree,
+    target: &Path,
+    options: &SaveOptions,
+    format: Format,
+    assets: Vec<Asset>,
+) -> Result<SavePlan> {
     let root = tree.node(tree.root)?;
     if !root.built {
         return Err(WeightsError::new(
@@ -126,34 +168,101 @@ fn plan(tree: &ModelTree, target: &Path, options: &SaveOptions, format: Format) 
         )
         .layer(root.label()));
     }
+    check_options(options, format, !assets.is_empty())?;
     let digest = options.digests.unwrap_or(true);
-    let mut writer = Writer { tree, builder: H5Builder::new(), variables: Vec::new(), digest };
-    match format {
+    let mut writer = Writer { tree, builder: H5Builder::new(), variables: Vec::new(), digest, sharding: None };
+    let (content, variables) = match format {
         Format::LegacyH5 => {
-            refuse_option(
-                !options.objects_to_skip.is_empty(),
-                "objectsToSkip",
-                "files with object paths (.weights.h5)",
-            )?;
             legacy_save::write(tree, options, &mut writer)?;
+            let Writer { builder, variables, .. } = writer;
+            (Content::Hdf5(builder.plan()?), variables)
         }
         Format::Keras3H5 => {
-            let whole = options.model_config.is_some() || options.training_config.is_some();
-            refuse_option(whole, "modelConfig", "legacy HDF5 files (.h5)")?;
             object_paths(tree, options, &mut writer)?;
+            let Writer { builder, variables, .. } = writer;
+            (Content::Hdf5(builder.plan()?), variables)
         }
-        Format::Keras | Format::Sharded | Format::Safetensors | Format::Npz => {
-            return Err(WeightsError::new(Code::Unsupported, format!("{} is not written yet", format.name())));
+        Format::Keras => {
+            object_paths(tree, options, &mut writer)?;
+            let Writer { builder, variables, .. } = writer;
+            (Content::Archive(keras_archive(tree, options, builder.plan()?, assets)?), variables)
+        }
+        Format::Sharded => {
+            writer.sharding = Some(Sharding::new(shard_bytes(target, options)?));
+            object_paths(tree, options, &mut writer)?;
+            let Writer { builder, variables, sharding, .. } = writer;
+            let sharding = sharding.unwrap_or_else(|| Sharding::new(0));
+            (Content::Sharded(sharding.finish(builder, variables.len())?), variables)
+        }
+        Format::Safetensors => by_path_save::safetensors(tree, options)?,
+        Format::Npz => by_path_save::npz(tree, options)?,
+    };
+    Ok(SavePlan { format, target: target.to_path_buf(), overwrite: options.overwrite, content, variables })
+}
+
+/// Refuses options that this format has no meaning for, as Keras raises `ValueError`.
+fn check_options(options: &SaveOptions, format: Format, assets: bool) -> Result<()> {
+    let whole = matches!(format, Format::LegacyH5 | Format::Keras);
+    let objects = matches!(format, Format::Keras3H5 | Format::Sharded | Format::Safetensors | Format::Npz);
+    refuse_option(
+        !objects && !options.objects_to_skip.is_empty(),
+        "objectsToSkip",
+        "files with object paths (.weights.h5)",
+    )?;
+    refuse_option(
+        !whole && (options.model_config.is_some() || options.training_config.is_some()),
+        "modelConfig",
+        "whole models: legacy HDF5 files (.h5) and .keras archives",
+    )?;
+    let shards = options.max_shard_size.is_some() || options.max_shard_bytes.is_some();
+    refuse_option(format != Format::Sharded && shards, "maxShardSize", "sharded weights (.weights.json)")?;
+    refuse_option(format != Format::Safetensors && !options.metadata.is_empty(), "metadata", "safetensors files")?;
+    refuse_option(format != Format::Keras && assets, "assets", ".keras archives")
+}
+
+/// Bytes of Keras' unit.
+const GIB: f64 = 1_073_741_824.0;
+
+fn shard_bytes(target: &Path, options: &SaveOptions) -> Result<u64> {
+    if format::promised(&target.to_string_lossy()) != Some(Format::Sharded) {
+        return Err(WeightsError::new(
+            Code::Format,
+            format!("{}: the name of sharded weights ends in .weights.json", target.display()),
+        ));
+    }
+    let argument = |message: &str| WeightsError::new(Code::Argument, message);
+    match (options.max_shard_bytes, options.max_shard_size) {
+        (Some(0), _) => Err(argument("maxShardBytes is at least one byte")),
+        (Some(bytes), _) => Ok(bytes),
+        (None, Some(size)) if size.is_finite() && size > 0.0 =>
+        {
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "positive, and beyond 64 bits it is no limit"
+            )]
+            Ok((size * GIB) as u64)
+        }
+        (None, Some(_)) => Err(argument("maxShardSize is a positive number of GiB")),
+        (None, None) => {
+            Err(argument("weights in a .weights.json are sharded: say how large a shard may be with maxShardSize"))
         }
     }
-    let Writer { builder, variables, .. } = writer;
-    Ok(SavePlan {
-        format,
-        target: target.to_path_buf(),
-        overwrite: options.overwrite,
-        file: builder.plan()?,
-        variables,
-    })
+}
+
+fn keras_archive(tree: &ModelTree, options: &SaveOptions, weights: H5Plan, assets: Vec<Asset>) -> Result<KerasPlan> {
+    let config = options.model_config.clone().ok_or_else(|| {
+        WeightsError::new(Code::Argument, "a .keras archive holds a whole model: its config is missing (modelConfig)")
+    })?;
+    let version = options.keras_version.as_deref().unwrap_or(match tree.flavor {
+        crate::tree::Flavor::Keras2 => KERAS2_VERSION,
+        crate::tree::Flavor::Keras3 => KERAS3_VERSION,
+    });
+    let date = options.date_saved.as_deref().unwrap_or("1980-01-01@00:00:00");
+    // As Python's json.dumps separates.
+    let quoted = |text: &str| serde_json::Value::from(text).to_string();
+    let metadata = format!("{{\"keras_version\": {}, \"date_saved\": {}}}", quoted(version), quoted(date));
+    KerasPlan::new(metadata, config, weights, assets)
 }
 
 fn refuse_option(given: bool, option: &str, of: &str) -> Result<()> {
@@ -187,6 +296,8 @@ pub(crate) struct Writer<'t> {
     builder: H5Builder,
     variables: Vec<usize>,
     digest: bool,
+    /// Set when there is more than one file.
+    sharding: Option<Sharding>,
 }
 
 impl Writer<'_> {
@@ -200,6 +311,13 @@ impl Writer<'_> {
 
     pub(crate) fn tensor(&mut self, path: &str, variable: usize) -> Result<()> {
         let target = self.tree.variable(variable)?;
+        if let Some(sharding) = &mut self.sharding {
+            let byte_len = target.shape.byte_len(target.dtype)?;
+            let full = sharding.add(path, &target.path, byte_len, self.variables.len())?;
+            if full {
+                sharding.close(std::mem::take(&mut self.builder), self.variables.len())?;
+            }
+        }
         let options = DatasetOptions { digest: self.digest };
         self.builder
             .dataset(path, target.dtype, target.shape.clone(), options)
@@ -229,23 +347,11 @@ pub fn execute_save(
     cancel: &Cancel,
     progress: &mut dyn FnMut(u64),
 ) -> Result<SaveReport> {
-    let mut written = 0_u64;
-    commit_file(fs, &plan.target, plan.overwrite, Some(plan.file.file_len()), &mut |sink| {
-        written = 0;
-        let mut emitter = plan.file.emit(sink, digests)?;
-        for tensor in 0..plan.variables.len() {
-            values.pump(tensor, &mut |bytes| {
-                cancel.check()?;
-                emitter.write(bytes)?;
-                written = written.saturating_add(bytes.len() as u64);
-                progress(written);
-                Ok(())
-            })?;
-        }
-        cancel.check()?;
-        emitter.finish()
-    })
-    .map_err(|error| error.file(plan.target.display().to_string()).format(plan.format.name()))?;
+    let mut pump = Pump { values, digests, cancel, progress, written: 0 };
+    plan.content
+        .commit(&plan.target, plan.overwrite, fs, &mut pump)
+        .map_err(|error| error.file(plan.target.display().to_string()).format(plan.format.name()))?;
+    let written = pump.written;
     Ok(SaveReport {
         format: plan.format,
         path: plan.target.display().to_string(),

@@ -1,5 +1,6 @@
 //! How Keras lays weights out in a container: one module a layout, reading apart from writing.
 
+pub(crate) mod by_path;
 pub(crate) mod legacy_load;
 pub(crate) mod legacy_names;
 pub(crate) mod legacy_save;
