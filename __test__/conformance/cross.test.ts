@@ -8,7 +8,7 @@ import { afterAll, describe, expect, it } from "vitest";
 import { isWeightsError } from "keras-weights";
 import { corpusRoot, expectedOf, readJson, samples, sha256, type Flavor, type Sample } from "../support/corpus.ts";
 import { buildSample, canBuild } from "../support/zoo.ts";
-import { Tally } from "../support/compatibility.ts";
+import { expectRows, Tally } from "../support/compatibility.ts";
 
 interface Outcome {
   /** Why Keras could not build the model in that run, if it could not; then the whole file must load here. */
@@ -80,4 +80,8 @@ describe.each([
       tally.under(source.writer === "keras-2.12" ? "keras-2.12-names" : row, file);
     }
   });
+});
+
+it("meets its rows of the table", () => {
+  expectRows("cross", tally);
 });

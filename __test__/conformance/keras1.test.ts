@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { isWeightsError, modelFromConfig } from "keras-weights";
 import { corpusRoot, readJson, sha256 } from "../support/corpus.ts";
-import { Tally } from "../support/compatibility.ts";
+import { expectRows, Tally } from "../support/compatibility.ts";
 import { kerasOneModel } from "../support/zoo.ts";
 
 interface Case {
@@ -46,4 +46,8 @@ describe("conversions of old layouts", () => {
     else if (name.includes("td_conv1d")) tally.under("time-distributed-keras1", name);
     else expect.fail(`tf_keras raised ${entry.exception?.join(": ")}, we loaded`);
   });
+});
+
+it("meets its rows of the table", () => {
+  expectRows("keras1", tally);
 });
