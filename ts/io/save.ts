@@ -14,6 +14,10 @@ export interface SaveContents {
   readonly saveFormat?: string | undefined;
   /** Whether the optimizer's state goes where the format has a place for it. Default true. */
   readonly includeOptimizer?: boolean | undefined;
+  /** Sharded weights (`.weights.json`): the largest shard in GiB, Keras' unit. */
+  readonly maxShardSize?: number | undefined;
+  /** The same in bytes; counts when both are given. */
+  readonly maxShardBytes?: number | undefined;
 }
 
 /** How to save, without waiting. */
@@ -49,7 +53,7 @@ export interface SaveReport {
 /** Values of JavaScript's up to this many bytes together are copied at once, without any turns. */
 const smallSave = 8 << 20;
 
-const contentNames = ["saveFormat", "includeOptimizer", "overwrite"];
+const contentNames = ["saveFormat", "includeOptimizer", "maxShardSize", "maxShardBytes", "overwrite"];
 
 /** One tensor of the file and where its values are now. */
 interface Item {
@@ -62,9 +66,10 @@ interface Item {
 function plan(
   target: Target,
   path: string,
-  { saveFormat, includeOptimizer, overwrite = true }: SaveOptions,
+  { saveFormat, includeOptimizer, maxShardSize, maxShardBytes, overwrite = true }: SaveOptions,
 ): NativeSave {
-  const options = JSON.stringify({ saveFormat, includeOptimizer, overwrite: mayReplace(overwrite) });
+  const contents: SaveContents = { saveFormat, includeOptimizer, maxShardSize, maxShardBytes };
+  const options = JSON.stringify({ ...contents, overwrite: mayReplace(overwrite) });
   return calling((addon) => addon.planSave(JSON.stringify(target.tree), path, options));
 }
 

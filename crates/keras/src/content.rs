@@ -82,7 +82,9 @@ impl Content {
                 file.datasets().get(tensor).map_or(0, |dataset| dataset.byte_len)
             }
             Content::Sharded(plan) => plan.byte_len(tensor),
-            Content::Safetensors(plan) => plan.tensors().get(tensor).map_or(0, kw_formats::safetensors::PlannedTensor::byte_len),
+            Content::Safetensors(plan) => {
+                plan.tensors().get(tensor).map_or(0, kw_formats::safetensors::PlannedTensor::byte_len)
+            }
             Content::Npz(plan) => plan.tensors().get(tensor).map_or(0, kw_formats::npy::PlannedArray::byte_len),
         }
     }

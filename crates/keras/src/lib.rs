@@ -10,6 +10,7 @@ mod by_path_save;
 pub mod cast;
 mod composite;
 mod content;
+mod conversion;
 mod convert;
 mod detect;
 mod format;
@@ -30,6 +31,7 @@ mod tree_check;
 
 pub use archive::KerasArchive;
 pub use content::Asset;
+pub use conversion::{ConvertReport, convert, convert_model};
 pub use detect::{Content, detect};
 pub use format::{Format, to_save};
 pub use load::{Assignment, LoadOptions, LoadPlan, Value, plan_load};

@@ -84,6 +84,17 @@ pub struct SavePlan {
 }
 
 impl SavePlan {
+    /// A plan for what is no model's; `tensors` are numbers that the giver of the values understands.
+    pub(crate) fn of_content(
+        format: Format,
+        target: &Path,
+        overwrite: bool,
+        content: Content,
+        tensors: Vec<usize>,
+    ) -> Self {
+        SavePlan { format, target: target.to_path_buf(), overwrite, content, variables: tensors }
+    }
+
     /// The format it will have.
     pub fn format(&self) -> Format {
         self.format
@@ -223,7 +234,7 @@ fn check_options(options: &SaveOptions, format: Format, assets: bool) -> Result<
 /// Bytes of Keras' unit.
 const GIB: f64 = 1_073_741_824.0;
 
-fn shard_bytes(target: &Path, options: &SaveOptions) -> Result<u64> {
+pub(crate) fn shard_bytes(target: &Path, options: &SaveOptions) -> Result<u64> {
     if format::promised(&target.to_string_lossy()) != Some(Format::Sharded) {
         return Err(WeightsError::new(
             Code::Format,
