@@ -14,6 +14,7 @@ mod failure;
 mod file;
 mod job;
 mod load;
+mod native_convert;
 mod native_file;
 mod native_job;
 mod native_load;
