@@ -148,6 +148,11 @@ export function initialize(initializer: Initializer, shape: readonly number[], d
 }
 
 function fillWith(initializer: Initializer, out: Float32Array | Float64Array, shape: readonly number[]): void {
+  if (initializer.className === "GroupIndex") {
+    const block = numberAt(initializer.config, "block", 1);
+    for (let i = 0; i < out.length; i += 1) out[i] = Math.floor(i / block);
+    return;
+  }
   if (initializer.className === "UnitForgetBias") {
     fillUnitForget(out, initializer.config);
     return;

@@ -48,7 +48,11 @@ export function canonical(tree: ModelTree): object {
   return {
     flavor: tree.flavor,
     nodes: described,
-    variables: byNumber.map((found) => ({ ...found, virtual: found.virtual ?? false })),
+    variables: byNumber.map((found) => ({
+      ...found,
+      virtual: found.virtual ?? false,
+      standsFor: found.standsFor === undefined ? undefined : variable(found.standsFor),
+    })),
   };
 }
 

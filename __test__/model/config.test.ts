@@ -15,7 +15,6 @@ function flatPaths(tree: ModelTree): ModelTree {
 
 suite("models from the configs that Keras wrote", () => {
   for (const { id, name, folder, flavor } of corpusModels("config.json")) {
-    if (/lora|quant/.test(name)) continue;
     const config = readJson(`${folder}/config.json`) as object;
 
     it(`${id} is described as Keras' own object`, () => {

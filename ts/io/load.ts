@@ -81,6 +81,9 @@ function take(job: NativeJob): Loaded {
   return calling((addon) => addon.takeLoad(job));
 }
 
+/** Formats in which a layer saves what it wants to: there a merged kernel stands for kernel and update. */
+const objectFormats = new Set(["keras3_h5", "keras", "sharded"]);
+
 /** Puts all values in place: everything that can fail comes before the first change. */
 function apply(target: Target, versions: readonly number[], loaded: Loaded, options: LoadSyncOptions): LoadReport {
   const values = loaded.variables.map((number, k): [HeldVariable, RawArray] => {
@@ -100,6 +103,12 @@ function apply(target: Target, versions: readonly number[], loaded: Loaded, opti
   const report = JSON.parse(loaded.report) as LoadReport;
   const warnings = JSON.parse(loaded.warnings) as WeightsWarning[];
   for (const [variable, raw] of values) variable.replace(raw);
+  if (objectFormats.has(report.format)) {
+    const placed = new Set(values.map(([variable]) => variable));
+    for (const variable of target.variables) {
+      if (variable.standsFor !== undefined && placed.has(variable.standsFor)) variable.loaded?.();
+    }
+  }
   warn(warnings, options.onWarning);
   return report;
 }

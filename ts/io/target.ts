@@ -11,6 +11,10 @@ export interface HeldVariable {
   read(): RawArray;
   /** Takes an array over as the values. */
   replace(raw: RawArray): void;
+  /** Of a value that exists in files only: the variable that takes it. */
+  readonly standsFor?: HeldVariable | undefined;
+  /** Called on such a value when what it stands for was loaded in its place. */
+  loaded?(): void;
 }
 
 /** A model as data, with what its numbers stand for. */

@@ -14,6 +14,7 @@ import {
   perAxis,
   text,
 } from "./fields.ts";
+import { convolutionKernel, kernelWeights, withAlpha } from "./quantization.ts";
 import { channelAxis, formatOf, needRank, spatial, windowLength, withSpatial } from "./shapes.ts";
 
 function convolution(className: string, alias: string, rank: number) {
@@ -42,7 +43,15 @@ function convolution(className: string, alias: string, rank: number) {
       lora_alpha: only("keras3", omitNull("keras3", nullable(number()))),
       quantization_config: only("keras3", omitNull("keras3", anything())),
     },
-    variables: ({ config, input }) => {
+    complete: withAlpha,
+    kernel: ({ config, input }) => {
+      const channels = knownDim(input, channelAxis(formatOf(config.data_format)));
+      return convolutionKernel(
+        [...config.kernel_size, channels / config.groups, config.filters],
+        config.kernel_initializer,
+      );
+    },
+    variables: ({ config, input, policy }) => {
       needRank(input, rank + 2, className);
       const channels = knownDim(input, channelAxis(formatOf(config.data_format)));
       if (channels % config.groups !== 0 || config.filters % config.groups !== 0) {
@@ -51,10 +60,10 @@ function convolution(className: string, alias: string, rank: number) {
           `${className}: ${config.groups} groups divide neither ${channels} channels nor ${config.filters} filters`,
         );
       }
-      return [
-        weight("kernel", [...config.kernel_size, channels / config.groups, config.filters], config.kernel_initializer),
+      const shape = [...config.kernel_size, channels / config.groups, config.filters];
+      return kernelWeights(policy, config, convolutionKernel(shape, config.kernel_initializer), [
         config.use_bias && weight("bias", [config.filters], config.bias_initializer),
-      ];
+      ]);
     },
     outputShape: ({ config, input }) => {
       needRank(input, rank + 2, className);

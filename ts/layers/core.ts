@@ -1,7 +1,16 @@
-import { parseInitializer } from "../initializers.ts";
+import type { DTypePolicy } from "../model/dtype_policy.ts";
+import { parseInitializer, type Initializer } from "../initializers.ts";
 import { fail } from "../model/failure.ts";
 import { knownDim, shapeText, withDim, type Shape } from "../model/shape.ts";
-import { defineLayer, weight } from "./definition.ts";
+import { defineLayer, weight, type WeightSpec } from "./definition.ts";
+import {
+  blockSize,
+  embeddingKernel,
+  kernelWeights,
+  matrixKernel,
+  withAlpha,
+  type KernelConfig,
+} from "./quantization.ts";
 import {
   activation,
   anything,
@@ -35,10 +44,15 @@ export const dense = defineLayer({
     lora_alpha: only("keras3", omitNull("keras3", nullable(number()))),
     quantization_config: only("keras3", anything()),
   },
-  variables: ({ config, input }) => [
-    weight("kernel", [knownDim(input, -1), config.units], config.kernel_initializer),
-    config.use_bias && weight("bias", [config.units], config.bias_initializer),
-  ],
+  complete: withAlpha,
+  kernel: ({ config, input }) => matrixKernel("kernel", [knownDim(input, -1), config.units], config.kernel_initializer),
+  variables: ({ config, input, policy }) =>
+    kernelWeights(
+      policy,
+      config,
+      matrixKernel("kernel", [knownDim(input, -1), config.units], config.kernel_initializer),
+      [config.use_bias && weight("bias", [config.units], config.bias_initializer)],
+    ),
   outputShape: ({ config, input }) => withDim(input, -1, config.units),
 });
 
@@ -64,9 +78,15 @@ export const embedding = defineLayer({
     if (flavor === "keras3") return undefined;
     return Array.isArray(length) ? (length as Shape) : [typeof length === "number" ? length : null];
   },
-  variables: ({ config }) => [
-    weight("embeddings", [config.input_dim, config.output_dim], config.embeddings_initializer),
-  ],
+  complete: withAlpha,
+  kernel: ({ config }) => embeddingKernel([config.input_dim, config.output_dim], config.embeddings_initializer),
+  variables: ({ config, policy }) =>
+    kernelWeights(
+      policy,
+      config,
+      embeddingKernel([config.input_dim, config.output_dim], config.embeddings_initializer),
+      [],
+    ),
   outputShape: ({ config, input }) => [...input, config.output_dim],
 });
 
@@ -177,14 +197,35 @@ export const reversibleEmbedding = defineLayer({
     lora_alpha: omitNull("keras3", nullable(number())),
     quantization_config: anything(),
   },
-  variables: ({ config }) => [
-    weight("embeddings", [config.input_dim, config.output_dim], config.embeddings_initializer),
-    !config.tie_weights &&
-      weight("reverse_embeddings", [config.output_dim, config.input_dim], config.embeddings_initializer),
-  ],
+  complete: withAlpha,
+  kernel: ({ config }) => embeddingKernel([config.input_dim, config.output_dim], config.embeddings_initializer),
+  variables: ({ config, policy }) => {
+    const kernel = embeddingKernel([config.input_dim, config.output_dim], config.embeddings_initializer);
+    return kernelWeights(policy, config, kernel, config.tie_weights ? [] : reverseWeights(policy, config));
+  },
   outputShape: ({ config, input, keywords }) =>
     keywords["reverse"] === true ? withDim(input, -1, config.input_dim) : [...input, config.output_dim],
 });
+
+/** The second matrix of an untied embedding; quantized like the first. */
+function reverseWeights(
+  policy: DTypePolicy,
+  config: KernelConfig & { input_dim: number; output_dim: number; embeddings_initializer: Initializer },
+): WeightSpec[] {
+  const { input_dim: rows, output_dim: columns } = config;
+  if (policy.quantization !== "int8" && policy.quantization !== "int4") {
+    return [weight("reverse_embeddings", [columns, rows], config.embeddings_initializer)];
+  }
+  const zeros = parseInitializer("zeros");
+  const packed = policy.quantization === "int4" ? Math.ceil(columns / 2) : columns;
+  const block = policy.quantization === "int4" ? blockSize(policy, config) : undefined;
+  const scale = block === undefined ? [rows] : [Math.ceil(columns / block), rows];
+  return [
+    weight("reverse_embeddings", [packed, rows], zeros, { dtype: "int8", trainable: false }),
+    weight("reverse_embeddings_scale", scale, parseInitializer("ones"), { trainable: false }),
+    ...(block === undefined ? [] : [weight("reverse_embeddings_zero", scale, zeros, { trainable: false })]),
+  ];
+}
 
 /** `RandomFourierFeatures` (Keras 2). */
 export const randomFourierFeatures = defineLayer({

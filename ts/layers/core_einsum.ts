@@ -1,5 +1,7 @@
 import { fail } from "../model/failure.ts";
 import { shapeText, type Dim, type Shape } from "../model/shape.ts";
+import type { Initializer } from "../initializers.ts";
+import { kernelWeights, withAlpha, type KernelSpec } from "./quantization.ts";
 import { defineLayer, weight } from "./definition.ts";
 import { anything, activation, initializer, json, modifier, nullable, number, omitNull, only, text } from "./fields.ts";
 
@@ -71,6 +73,49 @@ export function einsumShapes(
   return { kernel: kernelShape, bias, output: full, open: known, reduced };
 }
 
+/** How the kernel is quantized: one scale for each index of the axes that stay, laid out like the output. */
+function einsumKernel(equation: string, rank: number, shape: readonly number[], initializer: Initializer): KernelSpec {
+  const { input, kernel, output, left } = splitEquation(equation);
+  // Elided axes are axes of the output that the kernel has not.
+  const elided = "\u0000".repeat(Math.max(0, rank - input.length));
+  const full = left ? elided + output : output + elided;
+  const reduced = Array.from(kernel, (_, axis) => axis).filter((axis) => !output.includes(kernel.charAt(axis)));
+  const kept = Array.from(full)
+    .map((letter) => kernel.indexOf(letter))
+    .filter((axis) => axis !== -1);
+  const free = Array.from(full, (_, axis) => axis).filter((axis) => !kernel.includes(full.charAt(axis)));
+  const axes = [...kept];
+  const squeezed: number[] = [];
+  let at = 0;
+  for (const axis of reduced) {
+    const next = free.shift();
+    if (next === undefined) squeezed.push(axis);
+    else at = next;
+    axes.splice(at, 0, axis);
+  }
+  const scale = axes.map((axis) => (reduced.includes(axis) ? 1 : (shape[axis] ?? 1)));
+  for (const axis of free) scale.splice(axis, 0, 1);
+  for (const axis of squeezed.sort((a, b) => b - a)) scale.splice(axis, 1);
+  const size = (list: readonly number[]): number => list.reduce((product, axis) => product * (shape[axis] ?? 1), 1);
+  return {
+    attr: "kernel",
+    shape,
+    initializer,
+    kept,
+    scale,
+    matrix: [size(reduced), size(kept)],
+    blocks: "rows",
+    calibrated: { matrix: calibratedMatrix(shape), zero: "zero_point" },
+  };
+}
+
+/** How Keras' calibrated modes make a matrix of the kernel: they take its longest axis for the model's width. */
+function calibratedMatrix(shape: readonly number[]): readonly [number, number] {
+  const [first = 1, second = 1, third = 1] = shape;
+  if (shape.length !== 3) return [first, second];
+  return first >= second && first >= third ? [first, second * third] : [first * second, third];
+}
+
 /** `EinsumDense`: a kernel and a bias whose axes an equation names. */
 export const einsumDense = defineLayer({
   className: "EinsumDense",
@@ -93,16 +138,19 @@ export const einsumDense = defineLayer({
     quantization_config: only("keras3", anything()),
   },
   complete: (config) => ({
-    ...config,
+    ...withAlpha(config),
     output_shape: typeof config.output_shape === "number" ? [config.output_shape] : config.output_shape,
   }),
-  variables: ({ config, input }) => {
+  kernel: ({ config, input }) => {
+    const output = typeof config.output_shape === "number" ? [config.output_shape] : config.output_shape;
+    const { kernel } = einsumShapes(config.equation, config.bias_axes, input, output);
+    return einsumKernel(config.equation, input.length, kernel, config.kernel_initializer);
+  },
+  variables: ({ config, input, policy }) => {
     const output = typeof config.output_shape === "number" ? [config.output_shape] : config.output_shape;
     const { kernel, bias } = einsumShapes(config.equation, config.bias_axes, input, output);
-    return [
-      weight("kernel", kernel, config.kernel_initializer),
-      bias !== undefined && weight("bias", bias, config.bias_initializer),
-    ];
+    const spec = einsumKernel(config.equation, input.length, kernel, config.kernel_initializer);
+    return kernelWeights(policy, config, spec, [bias !== undefined && weight("bias", bias, config.bias_initializer)]);
   },
   outputShape: ({ config, input, flavor }) => {
     const output = typeof config.output_shape === "number" ? [config.output_shape] : config.output_shape;

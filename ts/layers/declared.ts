@@ -8,6 +8,7 @@ import { currentScope, inScope, type Scope } from "../model/scope.ts";
 import { isShape, mapShapes, unknownShape, type Shape, type ShapeStructure } from "../model/shape.ts";
 import { flatten, type Structure } from "../model/structure.ts";
 import { isSymbolic, Symbolic, type CallArgument } from "../model/symbolic.ts";
+import type { Variable } from "../model/variable.ts";
 import type { DType } from "../tensor.ts";
 import {
   customDefinitions,
@@ -15,7 +16,10 @@ import {
   type LayerDefinition,
   type Part,
   type ShapeContext,
+  type WeightSpec,
 } from "./definition.ts";
+import { MergedVariable } from "./low_rank.ts";
+import { lowRankWeights, savedAttributes, type KernelSpec } from "./quantization.ts";
 import { toSnake, type ConfigOf, type FieldReader, type Fields, type FieldWriter, type OptionsOf } from "./fields.ts";
 
 /** Options that every declared layer takes besides its own. */
@@ -43,13 +47,17 @@ export class DeclaredLayer<F extends Fields = Fields> extends Layer {
   static override readonly className: string = "Layer";
 
   readonly #definition: LayerDefinition<F>;
-  readonly #config: ConfigOf<F>;
+  #config: ConfigOf<F>;
   readonly #common: CommonOptions;
   #parts: readonly Part<F>[] | undefined;
   #builtParts: readonly Part<F>[] = [];
   /** A build whose weights wait for the flavour. */
   #waiting: { readonly shapes: BuildShapes; readonly scope: Scope | undefined } | undefined;
   #innerNames: readonly ObjectName[];
+  /** Where its weights were made. */
+  #scope: Scope | undefined;
+  readonly #byAttribute = new Map<string, Variable>();
+  readonly #mergedParts = new Map<string, Variable>();
 
   constructor(definition: LayerDefinition<F>, config: ConfigOf<F>, common: CommonOptions = {}, name?: ObjectName) {
     const prefix = { prefix: snakeCase(definition.className) };
@@ -248,6 +256,7 @@ export class DeclaredLayer<F extends Fields = Fields> extends Layer {
 
   #makeWeights(shapes: BuildShapes, scope: Scope | undefined): void {
     this.#waiting = undefined;
+    this.#scope = scope;
     const definition = this.#definition;
     const context = this.#shapeContext(shapes);
     inScope(scope, () => {
@@ -258,14 +267,7 @@ export class DeclaredLayer<F extends Fields = Fields> extends Layer {
           this.shareVariable(spec.shared);
           continue;
         }
-        const { attr, name = attr, shape, initializer, trainable = true } = spec;
-        this.addWeight({
-          name,
-          shape,
-          initializer,
-          trainable,
-          dtype: spec.dtype ?? (this.dtypePolicy.variable as DType),
-        });
+        this.#addWeight(spec);
       }
       this.#builtParts = definition.builtParts?.(context) ?? [];
       for (const part of this.#builtParts) {
@@ -273,6 +275,79 @@ export class DeclaredLayer<F extends Fields = Fields> extends Layer {
         part.build?.(context);
       }
     });
+  }
+
+  #addWeight(spec: WeightSpec): void {
+    const { attr, name = attr, shape, initializer, trainable = true, frozen = false } = spec;
+    const dtype = spec.dtype ?? (this.dtypePolicy.variable as DType);
+    const variable = this.addWeight({ name, shape, initializer, trainable, dtype });
+    if (frozen) variable.trainable = false;
+    this.#byAttribute.set(attr, variable);
+  }
+
+  /**
+   * Gives the kernel a low-rank update (LoRA) of a rank, as Keras' `enable_lora`: the kernel is frozen, and two small
+   * matrices take its place in training. Files hold the kernel with the update merged in.
+   *
+   * ```ts
+   * layer.enableLora(4);
+   * ```
+   *
+   * @throws ERR_WEIGHTS_UNSUPPORTED where the class has no such kernel, ERR_WEIGHTS_UNBUILT before the input shape is known.
+   */
+  enableLora(rank: number, options: { readonly alpha?: number } = {}): void {
+    const kernel = this.#kernel;
+    if (this.#definition.kernel === undefined) {
+      fail("ERR_WEIGHTS_UNSUPPORTED", `${this.className} has no kernel for a low-rank update`, { layer: this.name });
+    }
+    this.needBuilt();
+    this.settle();
+    const spec = kernel();
+    const variable = this.#byAttribute.get(spec.attr);
+    if (variable === undefined || this.#byAttribute.has(`lora_${spec.attr}_a`)) {
+      fail("ERR_WEIGHTS_ARGUMENT", `the layer "${this.name}" has a low-rank update already`, { layer: this.name });
+    }
+    inScope(this.#scope, () => {
+      for (const weight of lowRankWeights(spec, rank)) this.#addWeight(weight);
+    });
+    variable.trainable = false;
+    this.#config = { ...this.#config, lora_rank: rank, lora_alpha: options.alpha ?? rank };
+  }
+
+  /** @internal */
+  override savedVariables(): readonly Variable[] | undefined {
+    if (this.#definition.kernel === undefined || this.flavor !== "keras3" || this.#byAttribute.size === 0)
+      return undefined;
+    const { attr } = this.#kernel();
+    const saved = savedAttributes(this.dtypePolicy, attr).flatMap(
+      (name) => this.#merged(name, attr) ?? this.#byAttribute.get(name) ?? [],
+    );
+    const { trainable, nonTrainable } = this.ownVariables();
+    const own = [...trainable, ...nonTrainable];
+    return own.length === saved.length && own.every((variable, i) => variable === saved[i]) ? undefined : saved;
+  }
+
+  readonly #kernel = (): KernelSpec => {
+    const spec = this.#definition.kernel?.(this.#shapeContext(this.buildShapes ?? {}));
+    return spec ?? fail("ERR_WEIGHTS_INTERNAL", `${this.className} has no kernel`);
+  };
+
+  /** The value for files of a kernel with a low-rank update, and of its int8 scale. */
+  #merged(name: string, attr: string): Variable | undefined {
+    const [kernel, a, b] = [attr, `lora_${attr}_a`, `lora_${attr}_b`].map((key) => this.#byAttribute.get(key));
+    if (kernel === undefined || a === undefined || b === undefined) return undefined;
+    const mode = this.dtypePolicy.quantization;
+    const part = name === attr ? "kernel" : name === `${attr}_scale` && mode === "int8" ? "scale" : undefined;
+    const standsFor = this.#byAttribute.get(name);
+    if (part === undefined || standsFor === undefined) return undefined;
+    const known = this.#mergedParts.get(name);
+    if (known !== undefined) return known;
+    const { lora_rank: rank, lora_alpha: alpha } = this.#config as Readonly<Record<string, unknown>>;
+    const factor = typeof rank === "number" ? (typeof alpha === "number" ? alpha : rank) / rank : 1;
+    const scale = this.#byAttribute.get(`${attr}_scale`);
+    const made = new MergedVariable({ spec: this.#kernel(), mode, kernel, scale, a, b, factor }, standsFor, part);
+    this.#mergedParts.set(name, made);
+    return made;
   }
 }
 

@@ -7,6 +7,7 @@ import type { NamePrefix, ObjectName } from "../model/naming.ts";
 import type { Variable } from "../model/variable.ts";
 import type { Shape, ShapeStructure } from "../model/shape.ts";
 import type { DType } from "../tensor.ts";
+import type { KernelSpec } from "./quantization.ts";
 import type { ConfigOf, Fields, FieldWriter } from "./fields.ts";
 
 /** What every part of a definition is told. */
@@ -43,6 +44,8 @@ export interface WeightSpec {
   readonly dtype?: DType | undefined;
   /** Absent: true. */
   readonly trainable?: boolean | undefined;
+  /** Whether it is listed as trainable but may not change: a kernel with low-rank updates. */
+  readonly frozen?: boolean | undefined;
 }
 
 /** A weight of a sub-layer that this layer lists as its own too, as Keras does when an attribute holds it. */
@@ -108,6 +111,8 @@ export interface LayerDefinition<F extends Fields = Fields> {
   parts?(context: LayerContext<F>): readonly Part<F>[];
   /** Sub-layers that building makes. */
   builtParts?(context: ShapeContext<F>): readonly Part<F>[];
+  /** The kernel that Keras can quantize and give low-rank updates. */
+  kernel?(context: ShapeContext<F>): KernelSpec;
   /** The output's shape; absent: the input's. */
   outputShape?(context: ShapeContext<F>): ShapeStructure;
   /** The output's dtype; absent: the policy's compute dtype. */

@@ -60,6 +60,7 @@ function quantizationMode(mode: string): QuantizationMode {
 /** The policy as each Keras writes it into a config. */
 export function policyConfig(policy: DTypePolicy, flavor: Flavor): Json {
   if (policy.source !== undefined) return policy.source;
+  if (policy.quantization !== undefined) return quantizedConfig(policy);
   if (flavor === "keras2") {
     if (!policy.name.startsWith("mixed_")) return policy.name;
     return {
@@ -70,4 +71,19 @@ export function policyConfig(policy: DTypePolicy, flavor: Flavor): Json {
     };
   }
   return { module: "keras", class_name: "DTypePolicy", config: { name: policy.name }, registered_name: null };
+}
+
+function quantizedConfig({ name, quantization }: DTypePolicy): Json {
+  const [, mode = "", source = ""] = /^(.*?)_from_(.*)$/.exec(name) ?? [];
+  const classes: Readonly<Record<QuantizationMode, string>> = {
+    int8: "QuantizedDTypePolicy",
+    int4: mode.includes("/") ? "Int4DTypePolicy" : "QuantizedDTypePolicy",
+    float8: "QuantizedFloat8DTypePolicy",
+    gptq: "GPTQDTypePolicy",
+    awq: "AWQDTypePolicy",
+  };
+  const history = quantization === "float8" ? { amax_history_length: 1024 } : {};
+  const config = { mode, source_name: source, ...history };
+  const className = quantization === undefined ? "DTypePolicy" : classes[quantization];
+  return { module: "keras.dtype_policies", class_name: className, config, registered_name: null };
 }

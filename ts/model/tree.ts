@@ -20,6 +20,8 @@ export interface TreeVariable {
   readonly trainable: boolean;
   /** Whether it exists in files only. */
   readonly virtual?: true;
+  /** Of a virtual one: the variable that takes the file's value. */
+  readonly standsFor?: number;
 }
 
 /** What an attribute holds, by numbers of nodes. */
@@ -96,7 +98,7 @@ export function describe(root: Layer): Description {
     version: modelTreeVersion,
     flavor: root.flavor,
     root: 0,
-    variables: variables.items.map(describeVariable),
+    variables: variables.items.map((variable) => describeVariable(variable, variables)),
     nodes,
   };
   return { tree, nodes: layers.items, variables: variables.items };
@@ -130,9 +132,10 @@ function describeNode(layer: Layer, layers: Numbering<Layer>, variables: Numberi
   };
 }
 
-function describeVariable(variable: Variable): TreeVariable {
-  const { localName, path, dtype, shape, trainable, virtual } = variable;
-  return { name: localName, path, dtype, shape, trainable, ...(virtual && { virtual }) };
+function describeVariable(variable: Variable, variables: Numbering<Variable>): TreeVariable {
+  const { localName, path, dtype, shape, trainable, virtual, standsFor } = variable;
+  const real = standsFor && { standsFor: variables.numberOf(standsFor) };
+  return { name: localName, path, dtype, shape, trainable, ...(virtual && { virtual }), ...real };
 }
 
 function attribute(value: AttributeValue, number: (layer: Layer) => number): TreeAttribute {

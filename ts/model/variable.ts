@@ -1,5 +1,5 @@
 import { initialize, type Initializer } from "../initializers.ts";
-import { castInto, isTensor, rawArray, type DType, type RawArray, type Tensor, type TypedArray } from "../tensor.ts";
+import { castInto, isTensor, rawArray, Tensor, type DType, type RawArray, type TypedArray } from "../tensor.ts";
 import { fail } from "./failure.ts";
 import { defaultFlavor, type Flavor } from "./flavor.ts";
 import { takeName } from "./naming.ts";
@@ -41,6 +41,10 @@ export class Variable {
   readonly initializer: Initializer;
   /** Whether its values are worked out for files only. */
   readonly virtual: boolean;
+  /** @internal What it was made from. */
+  readonly options: VariableOptions;
+  /** For a value that exists in files only: the variable that takes it when it is loaded. */
+  readonly standsFor?: Variable;
   readonly #name: string | undefined;
   readonly #scope: Scope | undefined;
   readonly #flavor: () => Flavor | undefined;
@@ -50,6 +54,7 @@ export class Variable {
   #version = 0;
 
   constructor(options: VariableOptions) {
+    this.options = options;
     this.shape = options.shape;
     this.dtype = options.dtype;
     this.initializer = options.initializer;
@@ -112,6 +117,17 @@ export class Variable {
   replace(raw: RawArray): void {
     this.#value = raw;
     this.#version += 1;
+  }
+
+  /** @internal Called when a file's value for it was put in place. */
+  loaded(): void {
+    // Nothing to do for a variable that the model holds.
+  }
+
+  /** A live view of the values. */
+  tensor(layer?: string): Tensor {
+    const { path, localName: name, dtype, shape } = this;
+    return new Tensor({ path, layer, name, dtype, shape, data: this.read() });
   }
 
   /** Copies values in, cast to this dtype as Keras' `assign` does. The shapes must be equal. */

@@ -1,5 +1,5 @@
 import { weightOrders } from "./orders.ts";
-import { isTensor, Tensor, type TypedArray } from "../tensor.ts";
+import { isTensor, type Tensor, type TypedArray } from "../tensor.ts";
 import { fail } from "./failure.ts";
 import type { Layer } from "./layer.ts";
 import { structureVersion } from "./structure_version.ts";
@@ -41,8 +41,7 @@ export function readWeights(layer: Layer): Tensor[] {
 
 /** A live view of one weight. */
 export function tensorOf(variable: Variable, layer?: string): Tensor {
-  const { path, localName: name, dtype, shape } = variable;
-  return new Tensor({ path, layer, name, dtype, shape, data: variable.read() });
+  return variable.tensor(layer);
 }
 
 /** Copies values into all weights; counts and shapes are checked before anything changes. */
