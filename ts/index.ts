@@ -7,6 +7,8 @@ export type { Json, JsonObject } from "./config/json.ts";
 export { errorCodes, isWeightsError, WeightsError } from "./errors.ts";
 export type { WeightsErrorCode, WeightsErrorDetail, WeightsErrorFields } from "./errors.ts";
 export type { Initializer, InitializerSetting } from "./initializers.ts";
+export { convert, convertSync } from "./io/convert.ts";
+export type { ConvertOptions, ConvertReport, ConvertSyncOptions } from "./io/convert.ts";
 export type { JobOptions, Progress } from "./io/job.ts";
 export type { LoadOptions, LoadReport, LoadSyncOptions, SkippedLayer } from "./io/load.ts";
 export { openWeights, openWeightsSync, WeightsFile } from "./io/open.ts";
