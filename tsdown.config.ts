@@ -14,4 +14,5 @@ export default defineConfig({
   // The same name whatever the package's "type": .mjs and .cjs, each with its own declarations.
   fixedExtension: true,
   sourcemap: true,
+  inputOptions: { checks: { pluginTimings: false } },
 });
