@@ -136,6 +136,7 @@ function readInput(config: JsonObject, flavor: Flavor): InputLayer {
     name: textAt(config, "name"),
     dtype:
       textAt(config, "dtype") ??
+      textAt(config, "input_dtype") ??
       (isObject(config["dtype"]) ? textAt(configOf(config["dtype"]["config"]), "name") : undefined),
     sparse: config["sparse"] === true,
     ragged: config["ragged"] === true,
