@@ -3,7 +3,15 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { expectedOf, hdf5Files, samples, sha256, type Sample } from "../support/corpus.ts";
+import {
+  completeFile,
+  expectedOf,
+  hdf5Files,
+  mergesOnSaving,
+  samples,
+  sha256,
+  type Sample,
+} from "../support/corpus.ts";
 import { buildSample, canBuild } from "../support/zoo.ts";
 
 /**
@@ -20,9 +28,6 @@ const absent: Record<string, { missing?: string[]; why: string }> = {
     why: "Keras 3 leaves them out",
   },
 };
-
-/** LoRA matrices are merged into the kernel by Keras on saving: checked apart in lora.test.ts. */
-const merged = new Set(["lora/k3/model.weights.h5", "lora_int8/k3/model.weights.h5"]);
 
 let compared = 0;
 afterAll(() => {
@@ -53,7 +58,9 @@ describe.each(
     );
   });
 
-  const files = hdf5Files(sample).filter((file) => !merged.has(`${sample.id}/${file}`));
+  const files = hdf5Files(sample).filter(
+    (file) => !(mergesOnSaving(sample) && file.endsWith(".weights.h5")), // low_rank.test.ts looks into those
+  );
   it.each(files)("%s", async (file) => {
     const model = buildSample(sample);
     const fact = absent[`${sample.id}/${file}`];
@@ -70,9 +77,10 @@ describe.each(
   const source = files[0];
   it.runIf(source !== undefined)("saves and reloads in every HDF5 kind", async () => {
     const model = buildSample(sample);
-    await model.loadWeights(join(sample.folder, files.find((f) => f.endsWith(".weights.h5")) ?? source!));
+    await model.loadWeights(completeFile(sample));
     const before = model.getWeights().map((tensor) => sha256(tensor.data));
     for (const name of ["w.weights.h5", "w.h5"]) {
+      if (name === "w.weights.h5" && mergesOnSaving(sample)) continue;
       if (name === "w.h5" && sample.model === "functional_with_attrs" && sample.flavor === "keras3") continue;
       if (name === "w.h5" && sample.model === "subclassed" && sample.flavor === "keras2") continue; // its names collide
       await model.saveWeights(join(folder, name));

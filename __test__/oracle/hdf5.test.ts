@@ -6,7 +6,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { configOf, expectedOf, hdf5Files, samples, type Sample } from "../support/corpus.ts";
+import { configOf, expectedOf, completeFile, mergesOnSaving, samples, type Sample } from "../support/corpus.ts";
 import { buildSample, canBuild } from "../support/zoo.ts";
 import { Judge, pythonOracle } from "./venv.mjs";
 
@@ -52,8 +52,7 @@ describe.each(current.map((sample) => [sample.id, sample] as const))("%s", (_id,
 
   async function written(name: string): Promise<string> {
     const model = buildSample(sample);
-    const files = hdf5Files(sample);
-    await model.loadWeights(join(sample.folder, files.find((f) => f.endsWith(".weights.h5")) ?? files[0]!));
+    await model.loadWeights(completeFile(sample));
     const path = join(folder, `${sample.model}-${sample.flavor}-${name}`);
     await model.saveWeights(path);
     return path;
@@ -62,6 +61,14 @@ describe.each(current.map((sample) => [sample.id, sample] as const))("%s", (_id,
   it.runIf(readable(sample, "v3"))("Keras 3 layout (.weights.h5)", { timeout: 120_000 }, async () => {
     const file = await written("w.weights.h5");
     const verdict = (await judge().ask({ op: "load_weights", model: spec, file, expected_npz })) as Verdict;
+    if (mergesOnSaving(sample)) {
+      // The matrices are in the kernels now: what counts is that the model predicts as with Keras' own merged file.
+      const own = join(sample.folder, "model.weights.h5");
+      const theirs = (await judge().ask({ op: "load_weights", model: spec, file: own, expected_npz })) as Verdict;
+      expect(verdict.ok, verdict.message).toBe(true);
+      expect(Math.abs(verdict.max_pred_diff! - theirs.max_pred_diff!)).toBeLessThanOrEqual(1e-5);
+      return;
+    }
     expect(verdict, verdict.message).toMatchObject({ ok: true, identical: true });
     if (predicts(sample)) expect(verdict.max_pred_diff).toBeLessThanOrEqual(1e-5);
   });
@@ -89,7 +96,8 @@ describe.each(current.map((sample) => [sample.id, sample] as const))("%s", (_id,
     };
     expect(seen.ok).toBe(true);
     const hashes = new Set(seen.datasets.map((d) => d.sha256));
-    for (const weight of expectedOf(sample).get_weights) expect(hashes).toContain(weight.sha256);
+    if (!mergesOnSaving(sample))
+      for (const weight of expectedOf(sample).get_weights) expect(hashes).toContain(weight.sha256);
     for (const dataset of seen.datasets) if (dataset.offset !== null) expect(dataset.offset % 64).toBe(0);
   });
 });

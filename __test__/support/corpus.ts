@@ -98,3 +98,14 @@ export function sha256(data: ArrayBufferView): string {
     .update(new Uint8Array(data.buffer, data.byteOffset, data.byteLength))
     .digest("hex");
 }
+
+/** Keras merges LoRA matrices into the kernels of a .weights.h5: such a file does not bring all weights back. */
+export const mergesOnSaving = (sample: Sample): boolean => sample.model.startsWith("lora");
+
+/** A file of the sample that holds every weight. */
+export function completeFile(sample: Sample): string {
+  const files = hdf5Files(sample);
+  const name = files.find((file) => file.endsWith(".weights.h5") && !mergesOnSaving(sample)) ?? files[0];
+  if (name === undefined) throw new Error(`${sample.id} has no HDF5 file`);
+  return join(sample.folder, name);
+}

@@ -118,8 +118,6 @@ const classes: Record<string, (flavor: Flavor) => Model> = {
 
 /** Whether the model of a sample can be had; text_vectorization has no HDF5 file of its own and comes with archives. */
 export function canBuild(sample: Sample): boolean {
-  // Layers that were quantized or given LoRA matrices after building are not declared yet.
-  if (/^(lora|quant)/.test(sample.model)) return false;
   return sample.model in classes || configOf(sample) !== undefined;
 }
 
