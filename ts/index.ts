@@ -39,6 +39,7 @@ export type { SummaryOptions } from "./model/summary.ts";
 export { Symbolic, type CallArgument } from "./model/symbolic.ts";
 export { describe, modelTreeVersion } from "./model/tree.ts";
 export type { Description, ModelTree, TreeAttribute, TreeNode, TreeTracked, TreeVariable } from "./model/tree.ts";
+export type { TreeEdge, TreeTrackable } from "./model/trackables.ts";
 export { Variable } from "./model/variable.ts";
 export { setRandomSeed } from "./random.ts";
 export { dtypes, isDType, isTensor, Tensor, tensor } from "./tensor.ts";

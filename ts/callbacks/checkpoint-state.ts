@@ -1,8 +1,9 @@
 // What a checkpoint callback remembers across processes, in a small JSON file beside the checkpoints.
-import { open, readFile, rename, rm } from "node:fs/promises";
+import { open, readFile, rename, rm, stat } from "node:fs/promises";
 import { dirname, join, relative, resolve } from "node:path";
 
 import { WeightsError } from "../errors.ts";
+import { latestPrefix } from "../io/latest.ts";
 import { checkpointExists, newestMatch, stateFile } from "./checkpoint-pattern.ts";
 
 /** One checkpoint that was written. */
@@ -92,6 +93,13 @@ function savedFromJson(entry: Record<string, unknown>, folder: string): SavedChe
   };
 }
 
+async function isFolder(path: string): Promise<boolean> {
+  return stat(path).then(
+    (found) => found.isDirectory(),
+    () => false,
+  );
+}
+
 /** Writes a state so that a crash leaves the old one or the new one. */
 export async function writeState(file: string, state: CheckpointState): Promise<void> {
   const folder = dirname(resolve(file));
@@ -127,7 +135,9 @@ export async function writeState(file: string, state: CheckpointState): Promise<
  * if (latest) await model.loadWeights(latest.path);
  * ```
  *
- * @param filepath The path with its fields, as the callback has it.
+ * For a folder, it is what TensorFlow's file `checkpoint` in it names, as for `tf.train.latest_checkpoint`.
+ *
+ * @param filepath The path with its fields, as the callback has it, or a folder.
  * @returns undefined when there is none.
  * @throws ERR_WEIGHTS_CORRUPT when the state is damaged.
  */
@@ -135,6 +145,10 @@ export async function latestCheckpoint(
   filepath: string,
   options: { readonly stateFile?: string } = {},
 ): Promise<LatestCheckpoint | undefined> {
+  if (await isFolder(filepath)) {
+    const prefix = await latestPrefix(filepath);
+    return prefix === undefined ? undefined : { path: prefix };
+  }
   const state = await readState(options.stateFile ?? stateFile(filepath));
   const best = state?.best === undefined ? {} : { best: state.best };
   for (const saved of (state?.saved ?? []).toReversed()) {

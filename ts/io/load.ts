@@ -12,6 +12,8 @@ export interface LoadSyncOptions extends ReadOptions {
   readonly skipMismatch?: boolean | undefined;
   /** Legacy HDF5: match layers by name, not by order. It is an error when nothing matches. Default false. */
   readonly byName?: boolean | undefined;
+  /** TensorFlow checkpoints: convert values of another dtype, which TensorFlow itself refuses. Default false. */
+  readonly cast?: boolean | undefined;
   /** Layers that keep their values, with all that is inside (files with object paths). */
   readonly objectsToSkip?: readonly object[] | undefined;
   /** Is told each warning; without it they go to `process.emitWarning`. */
@@ -36,7 +38,7 @@ export interface SkippedLayer {
 
 /** What a load did. */
 export interface LoadReport {
-  /** Format of the file: `keras3_h5`, `legacy_h5`. */
+  /** Format of the file: `keras3_h5`, `legacy_h5`, `tf_checkpoint`. */
   readonly format: string;
   /** Paths of the weights that got a value. */
   readonly loaded: readonly string[];
@@ -52,7 +54,7 @@ export interface LoadReport {
   readonly note?: string;
 }
 
-const optionNames = [...readOptionNames, "skipMismatch", "byName", "objectsToSkip", "onWarning"];
+const optionNames = [...readOptionNames, "skipMismatch", "byName", "cast", "objectsToSkip", "onWarning"];
 
 function begin(target: Target, source: Source, options: LoadSyncOptions): NativeJob {
   const [path, bytes] = splitSource(source);
@@ -61,8 +63,8 @@ function begin(target: Target, source: Source, options: LoadSyncOptions): Native
     if (node === -1) throw argumentError("objectsToSkip names a layer that is not in this model");
     return node;
   });
-  const { skipMismatch, byName } = options;
-  const loadOptions = JSON.stringify({ skipMismatch, byName, objectsToSkip });
+  const { skipMismatch, byName, cast } = options;
+  const loadOptions = JSON.stringify({ skipMismatch, byName, cast, objectsToSkip });
   return calling((addon) =>
     addon.loadWeights(JSON.stringify(target.tree), path, bytes, loadOptions, readOptions(options)),
   );

@@ -10,11 +10,18 @@ import type { HeldVariable, Target } from "./target.ts";
 
 /** What is written. */
 export interface SaveContents {
-  /** Keras' `save_format`, or one of our names: `"h5"`, `"legacy_h5"`, `"keras3_h5"`. Default: what the suffix says. */
+  /** Keras' `save_format`, or one of our names: `"h5"`, `"tf"`, `"legacy_h5"`, `"keras3_h5"`. Default: what the suffix says; a
+   * name without a known suffix is the prefix of a TensorFlow checkpoint. */
   readonly saveFormat?: string | undefined;
+  /**
+   * TensorFlow checkpoints: what the root is. `"save_weights"`: the model, as Keras 2 and `tf.train.Checkpoint(model)` have
+   * it; `"checkpoint"`: an object that leads to the model, as with `tf.train.Checkpoint(model=model)`; `"universal"`: all of
+   * these restore it. Default: `"save_weights"` for models of Keras 2, `"universal"` for those of Keras 3.
+   */
+  readonly tfLayout?: "save_weights" | "checkpoint" | "universal" | undefined;
   /** Whether the optimizer's state goes where the format has a place for it. Default true. */
   readonly includeOptimizer?: boolean | undefined;
-  /** Sharded weights (`.weights.json`): the largest shard in GiB, Keras' unit. */
+  /** Sharded weights (`.weights.json`) and TensorFlow checkpoints: the largest shard in GiB, Keras' unit. */
   readonly maxShardSize?: number | undefined;
   /** The same in bytes; counts when both are given. */
   readonly maxShardBytes?: number | undefined;
@@ -39,7 +46,7 @@ export interface SaveOptions extends SaveContents, JobOptions {
 
 /** What a save wrote. */
 export interface SaveReport {
-  /** Format of the file: `keras3_h5`, `legacy_h5`. */
+  /** Format of the file: `keras3_h5`, `legacy_h5`, `tf_checkpoint`. */
   readonly format: string;
   readonly path: string;
   /** Tensors in the file. */
@@ -53,7 +60,7 @@ export interface SaveReport {
 /** Values of JavaScript's up to this many bytes together are copied at once, without any turns. */
 const smallSave = 8 << 20;
 
-const contentNames = ["saveFormat", "includeOptimizer", "maxShardSize", "maxShardBytes", "overwrite"];
+const contentNames = ["saveFormat", "tfLayout", "includeOptimizer", "maxShardSize", "maxShardBytes", "overwrite"];
 
 /** One tensor of the file and where its values are now. */
 interface Item {
@@ -66,11 +73,16 @@ interface Item {
 function plan(
   target: Target,
   path: string,
-  { saveFormat, includeOptimizer, maxShardSize, maxShardBytes, overwrite = true }: SaveOptions,
+  { saveFormat, tfLayout, includeOptimizer, maxShardSize, maxShardBytes, overwrite = true }: SaveOptions,
 ): NativeSave {
-  const contents: SaveContents = { saveFormat, includeOptimizer, maxShardSize, maxShardBytes };
+  const contents: SaveContents = { saveFormat, tfLayout, includeOptimizer, maxShardSize, maxShardBytes };
   const options = JSON.stringify({ ...contents, overwrite: mayReplace(overwrite) });
   return calling((addon) => addon.planSave(JSON.stringify(target.tree), path, options));
+}
+
+/** The file whose presence means that something would be replaced. */
+function existing(save: NativeSave, path: string): string {
+  return save.format() === "tf_checkpoint" ? `${path}.index` : path;
 }
 
 function cancelled(save: NativeSave, path: string): SaveReport {
@@ -212,8 +224,9 @@ export async function saveFrom(
   const path = pathOf(destination);
   const save = plan(target, path, options);
   try {
-    if (mustAsk(path, overwrite)) {
-      if (!(await ask(path, overwrite, signal))) return cancelled(save, path);
+    const replaced = existing(save, path);
+    if (mustAsk(replaced, overwrite)) {
+      if (!(await ask(replaced, overwrite, signal))) return cancelled(save, path);
       signal?.throwIfAborted();
     }
     // Unless somebody was asked, this is still the caller's turn: the values are those of the call.
@@ -244,7 +257,8 @@ export function saveFromSync(target: Target, destination: string | URL, options:
   const path = pathOf(destination);
   const save = plan(target, path, options);
   const { overwrite = true } = options;
-  if (mustAsk(path, overwrite) && !askSync(path, overwrite)) return cancelled(save, path);
+  const replaced = existing(save, path);
+  if (mustAsk(replaced, overwrite) && !askSync(replaced, overwrite)) return cancelled(save, path);
   const arrays = capture(save, target).map(bytesOf);
   return JSON.parse(calling(() => save.run(arrays))) as SaveReport;
 }

@@ -145,7 +145,7 @@ export const multiHeadAttention = defineLayer({
     });
     const axes = config.attention_axes === null ? query.slice(2).map((_, i) => i + 1) : [config.attention_axes].flat();
     const scores = axes.map((_, i) => query.length + i);
-    const [soft, drop] = helpers(context, scores);
+    const [soft, drop] = helpers(context, scores.length === 1 ? (scores[0] ?? -1) : scores);
     const alias = (name: string): string | undefined => (flavor === "keras3" ? name : undefined);
     return [
       built("_query_dense", alias("query_dense"), heads(query, "query", config.key_dim), query),

@@ -3,6 +3,7 @@ import { walked, type AttributeValue } from "./attributes.ts";
 import type { Flavor } from "./flavor.ts";
 import type { Layer } from "./layer.ts";
 import type { ModelKind } from "./model_kind.ts";
+import { trackablesOf, type TreeEdge } from "./trackables.ts";
 import type { Variable } from "./variable.ts";
 
 /** The version of the tree that the native side understands. */
@@ -50,6 +51,8 @@ export interface TreeNode {
   readonly attributes?: readonly (readonly [string, TreeAttribute])[];
   readonly saved?: readonly number[];
   readonly converter?: Json;
+  /** Edges of TensorFlow's object graph, where attributes and own weights do not say them. */
+  readonly trackables?: readonly TreeEdge[];
 }
 
 /** A model as data: all the native side is told of it. `docs/model-tree.schema.json` is its schema. */
@@ -116,6 +119,10 @@ function describeNode(layer: Layer, layers: Numbering<Layer>, variables: Numberi
     return seen === undefined ? [] : [[name, attribute(seen, number)] as const];
   });
   const converter = layer.converter();
+  const trackables = trackablesOf(layer, attributes, {
+    node: number,
+    variable: (variable) => variables.numberOf(variable),
+  });
   return {
     class: layer.className,
     name: layer.name,
@@ -129,6 +136,7 @@ function describeNode(layer: Layer, layers: Numbering<Layer>, variables: Numberi
     ...(attributes.length > 0 && { attributes }),
     ...(saved && { saved: saved.map((variable) => variables.numberOf(variable)) }),
     ...(converter !== undefined && { converter }),
+    ...(trackables !== undefined && { trackables }),
   };
 }
 

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use kw_formats::hdf5::writer::H5Plan;
 use kw_formats::npy::NpzPlan;
 use kw_formats::safetensors::SafetensorsPlan;
+use kw_formats::tf_checkpoint::BundlePlan;
 use kw_formats::zip::{ArchiveBuilder, ArchivePlan};
 use kw_model::{ByteSink, ByteSource, Filesystem, Result, commit_file};
 
 use crate::archive;
 use crate::pump::Pump;
 use crate::sharded_save::{self, ShardedPlan};
+use crate::tf_commit;
 
 /// Bytes of an asset that are copied at once.
 const PIECE: usize = 256 << 10;
@@ -23,6 +25,7 @@ pub(crate) enum Content {
     Sharded(ShardedPlan),
     Safetensors(SafetensorsPlan),
     Npz(NpzPlan),
+    Checkpoint(BundlePlan),
 }
 
 /// A file that an archive holds for a layer, such as a vocabulary.
@@ -86,6 +89,9 @@ impl Content {
                 plan.tensors().get(tensor).map_or(0, kw_formats::safetensors::PlannedTensor::byte_len)
             }
             Content::Npz(plan) => plan.tensors().get(tensor).map_or(0, kw_formats::npy::PlannedArray::byte_len),
+            Content::Checkpoint(bundle) => {
+                bundle.tensors().get(tensor).map_or(0, kw_formats::tf_checkpoint::PlannedTensor::byte_len)
+            }
         }
     }
 
@@ -97,6 +103,9 @@ impl Content {
             Content::Sharded(plan) => plan.path(tensor),
             Content::Safetensors(plan) => plan.tensors().get(tensor).map(kw_formats::safetensors::PlannedTensor::name),
             Content::Npz(plan) => plan.tensors().get(tensor).map(kw_formats::npy::PlannedArray::name),
+            Content::Checkpoint(bundle) => {
+                bundle.tensors().get(tensor).map(kw_formats::tf_checkpoint::PlannedTensor::name)
+            }
         }
     }
 
@@ -108,6 +117,7 @@ impl Content {
             Content::Sharded(plan) => plan.file_len(),
             Content::Safetensors(plan) => plan.file_len(),
             Content::Npz(plan) => plan.file_len(),
+            Content::Checkpoint(bundle) => (0..bundle.num_shards()).map(|shard| bundle.shard_len(shard)).sum(),
         }
     }
 
@@ -122,13 +132,15 @@ impl Content {
         fs: &dyn Filesystem,
         pump: &mut Pump<'_>,
     ) -> Result<()> {
-        if let Content::Sharded(plan) = self {
-            return sharded_save::commit(plan, target, overwrite, fs, pump);
+        match self {
+            Content::Sharded(plan) => return sharded_save::commit(plan, target, overwrite, fs, pump),
+            Content::Checkpoint(bundle) => return tf_commit::commit(bundle, target, overwrite, fs, pump),
+            _ => {}
         }
         commit_file(fs, target, overwrite, Some(self.file_len()), &mut |sink| match self {
             Content::Hdf5(file) => write_hdf5(file, 0, sink, pump),
             Content::Archive(plan) => plan.write(sink, pump),
-            Content::Sharded(_) => Ok(()),
+            Content::Sharded(_) | Content::Checkpoint(_) => Ok(()),
             Content::Safetensors(plan) => {
                 let mut emitter = plan.emit(sink)?;
                 for tensor in 0..plan.tensors().len() {

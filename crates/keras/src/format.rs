@@ -30,6 +30,9 @@ pub enum Format {
     /// Arrays of numpy in a zip archive.
     #[serde(rename = "npz")]
     Npz,
+    /// TensorFlow checkpoint (`<prefix>.index` and `<prefix>.data-…`), also that inside a `SavedModel`.
+    #[serde(rename = "tf_checkpoint")]
+    TfCheckpoint,
 }
 
 impl Format {
@@ -42,6 +45,7 @@ impl Format {
             Format::Sharded => "sharded",
             Format::Safetensors => "safetensors",
             Format::Npz => "npz",
+            Format::TfCheckpoint => "tf_checkpoint",
         }
     }
 }
@@ -94,11 +98,11 @@ pub fn to_save(target: &Path, save_format: Option<&str>, flavor: Flavor) -> Resu
         Some("safetensors") => Ok(Format::Safetensors),
         Some("npz") => Ok(Format::Npz),
         Some("sharded") => Ok(Format::Sharded),
-        Some("tf" | "tensorflow") if suffix.is_some() => Err(refuse(
+        Some("tf" | "tensorflow" | "tf_checkpoint") if suffix.is_some() => Err(refuse(
             target,
             "save_format \"tf\" writes a TensorFlow checkpoint, but the name ends like an HDF5 file: leave the suffix out",
         )),
-        Some("tf" | "tensorflow") => Err(refuse(target, "TensorFlow checkpoints cannot be written by this version")),
+        Some("tf" | "tensorflow" | "tf_checkpoint") => Ok(Format::TfCheckpoint),
         Some(other) => {
             Err(refuse(target, &format!("there is no save_format {other:?}; \"h5\" and \"tf\" are Keras' names")))
         }
@@ -121,14 +125,8 @@ fn without_save_format(target: &Path, name: &str, suffix: Option<Format>, flavor
             )),
         };
     }
-    match promised(name) {
-        Some(format) => Ok(format),
-        None => Err(refuse(
-            target,
-            "this version cannot write TensorFlow checkpoints (any name without a known suffix): use a name that ends in \
-             .weights.h5 or .h5",
-        )),
-    }
+    // A name that promises nothing is the prefix of a checkpoint.
+    Ok(promised(name).unwrap_or(Format::TfCheckpoint))
 }
 
 fn refuse(target: &Path, message: &str) -> WeightsError {
@@ -147,18 +145,20 @@ mod tests {
     #[test]
     fn names_mean_what_they_mean_to_keras() {
         let (legacy, keras3, no) = (Ok(Format::LegacyH5), Ok(Format::Keras3H5), Err(Code::Format));
+        let tf = Ok(Format::TfCheckpoint);
         let cases = [
             ("w.weights.h5", None, keras3, keras3),
             ("w.h5", None, legacy, legacy),
             ("w.hdf5", None, legacy, legacy),
             ("w.keras", None, legacy, no),
-            ("w.H5", None, no, no),
+            ("w.H5", None, tf, tf),
             ("w.weights.json", None, Ok(Format::Sharded), Ok(Format::Sharded)),
             ("w.safetensors", None, Ok(Format::Safetensors), Ok(Format::Safetensors)),
             ("w.npz", None, Ok(Format::Npz), Ok(Format::Npz)),
             ("w.keras", Some("keras"), legacy, Ok(Format::Keras)),
             ("w.keras", Some("archive"), Ok(Format::Keras), Ok(Format::Keras)),
-            ("w", None, no, no),
+            ("w", None, tf, tf),
+            ("w.x", Some("tf"), tf, tf),
             ("w", Some("h5"), legacy, legacy),
             ("w.h5", Some("tf"), no, no),
             ("w.weights.h5", Some("tf"), keras3, no),

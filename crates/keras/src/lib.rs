@@ -8,6 +8,7 @@
 mod archive;
 mod by_path_save;
 pub mod cast;
+mod checkpoint_path;
 mod composite;
 mod content;
 mod conversion;
@@ -26,6 +27,8 @@ mod report;
 mod save;
 mod sharded;
 mod sharded_save;
+mod tf_commit;
+mod tf_state;
 mod tree;
 mod tree_check;
 
@@ -34,6 +37,7 @@ pub use content::Asset;
 pub use conversion::{ConvertReport, convert, convert_model};
 pub use detect::{Content, detect};
 pub use format::{Format, to_save};
+pub use layout::tf_save::TfLayout;
 pub use load::{Assignment, LoadOptions, LoadPlan, Value, plan_load};
 pub use naming::snake_case;
 pub use open::{Between, OpenedFile, WholeModel, open, open_bytes, open_counted, open_source, whole_model};
@@ -43,4 +47,5 @@ pub use report::{Cast, LoadReport, SaveReport, Skipped, Warning, WarningCode};
 pub use save::{
     KERAS2_VERSION, KERAS3_VERSION, SaveOptions, SavePlan, ValueStream, execute_save, plan_save, plan_save_with,
 };
+pub use tf_state::latest_checkpoint;
 pub use tree::{Attribute, Converter, Flavor, ModelTree, Node, NodeKind, TREE_VERSION, Trackable, Tracked, Variable};

@@ -4,7 +4,7 @@ use kw_model::{Code, DType, Result, WeightsError};
 use serde::Deserialize;
 
 use crate::format::Format;
-use crate::layout::{by_path, legacy_load, object_load};
+use crate::layout::{by_path, legacy_load, object_load, tf_load};
 use crate::matching::Matching;
 use crate::open::OpenedFile;
 use crate::orders::Orders;
@@ -26,6 +26,8 @@ pub struct LoadOptions {
     pub include_optimizer: Option<bool>,
     /// Read the file as this format whatever it looks like.
     pub format: Option<Format>,
+    /// TensorFlow checkpoints: convert values of another dtype, which TensorFlow itself refuses.
+    pub cast: bool,
 }
 
 /// A load that will succeed as far as the file's structure can tell.
@@ -131,6 +133,10 @@ fn plan(tree: &ModelTree, file: &OpenedFile, options: &LoadOptions, format: Form
         }
         Format::Safetensors | Format::Npz => {
             by_path::load(tree, &orders, file, options, &mut matching)?;
+            String::new()
+        }
+        Format::TfCheckpoint => {
+            tf_load::load(tree, file, options, &mut matching)?;
             String::new()
         }
     };

@@ -3,12 +3,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use kw_formats::tf_checkpoint;
 use kw_formats::zip::Archive;
 use kw_model::{
     AttributeValue, ByteSource, Catalogue, Code, Filesystem, Limits, MemorySource, Result, WeightsError, WeightsReader,
 };
 
 use crate::archive::{self, KerasArchive};
+use crate::checkpoint_path;
 use crate::detect::{self, Content};
 use crate::format::{self, Format};
 use crate::sharded::{self, Index};
@@ -65,6 +67,17 @@ pub fn open_counted(path: &Path, fs: &dyn Filesystem, limits: &Limits, between: 
             source_name,
             note: None,
             archive: Some(Arc::new(parts)),
+        });
+    }
+    if let Some(prefix) = checkpoint_path::prefix(path, fs)? {
+        let open = |name: &str| Ok(between(fs.open(Path::new(name))?));
+        let reader = tf_checkpoint::open(&prefix, &open, limits)?;
+        return Ok(OpenedFile {
+            format: Format::TfCheckpoint,
+            reader: Arc::new(reader),
+            source_name: path.display().to_string(),
+            note: None,
+            archive: None,
         });
     }
     let source = between(fs.open(path)?);

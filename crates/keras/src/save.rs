@@ -11,6 +11,7 @@ use crate::by_path_save;
 use crate::content::{Asset, Content, KerasPlan};
 use crate::format::{self, Format};
 use crate::layout::object_paths::{Walk, vars};
+use crate::layout::tf_save::{self, TfLayout};
 use crate::layout::{legacy_save, object_save};
 use crate::pump::Pump;
 use crate::report::SaveReport;
@@ -44,7 +45,9 @@ pub struct SaveOptions {
     pub training_config: Option<String>,
     /// What `metadata.json` of a `.keras` archive gives as `date_saved` (`YYYY-MM-DD@HH:MM:SS`).
     pub date_saved: Option<String>,
-    /// Sharded weights: the largest shard in GiB, Keras' unit.
+    /// TensorFlow checkpoints: what the root is; default what the model's flavour needs.
+    pub tf_layout: Option<TfLayout>,
+    /// Sharded weights and checkpoints: the largest shard in GiB, Keras' unit.
     pub max_shard_size: Option<f64>,
     /// The same in bytes; counts when both are given.
     pub max_shard_bytes: Option<u64>,
@@ -66,6 +69,7 @@ impl Default for SaveOptions {
             model_config: None,
             training_config: None,
             date_saved: None,
+            tf_layout: None,
             max_shard_size: None,
             max_shard_bytes: None,
             metadata: BTreeMap::new(),
@@ -207,6 +211,11 @@ fn plan(
         }
         Format::Safetensors => by_path_save::safetensors(tree, options)?,
         Format::Npz => by_path_save::npz(tree, options)?,
+        Format::TfCheckpoint => {
+            let layout = options.tf_layout.unwrap_or_else(|| TfLayout::of(tree.flavor));
+            let (bundle, variables) = tf_save::plan(tree, layout, max_shard_bytes(options)?)?;
+            (Content::Checkpoint(bundle), variables)
+        }
     };
     Ok(SavePlan { format, target: target.to_path_buf(), overwrite: options.overwrite, content, variables })
 }
@@ -226,7 +235,9 @@ fn check_options(options: &SaveOptions, format: Format, assets: bool) -> Result<
         "whole models: legacy HDF5 files (.h5) and .keras archives",
     )?;
     let shards = options.max_shard_size.is_some() || options.max_shard_bytes.is_some();
-    refuse_option(format != Format::Sharded && shards, "maxShardSize", "sharded weights (.weights.json)")?;
+    let sharded = matches!(format, Format::Sharded | Format::TfCheckpoint);
+    refuse_option(!sharded && shards, "maxShardSize", "sharded weights (.weights.json) and TensorFlow checkpoints")?;
+    refuse_option(format != Format::TfCheckpoint && options.tf_layout.is_some(), "tfLayout", "TensorFlow checkpoints")?;
     refuse_option(format != Format::Safetensors && !options.metadata.is_empty(), "metadata", "safetensors files")?;
     refuse_option(format != Format::Keras && assets, "assets", ".keras archives")
 }
@@ -241,10 +252,20 @@ pub(crate) fn shard_bytes(target: &Path, options: &SaveOptions) -> Result<u64> {
             format!("{}: the name of sharded weights ends in .weights.json", target.display()),
         ));
     }
+    max_shard_bytes(options)?.ok_or_else(|| {
+        WeightsError::new(
+            Code::Argument,
+            "weights in a .weights.json are sharded: say how large a shard may be with maxShardSize",
+        )
+    })
+}
+
+/// Bytes of a shard, if there is a limit.
+fn max_shard_bytes(options: &SaveOptions) -> Result<Option<u64>> {
     let argument = |message: &str| WeightsError::new(Code::Argument, message);
     match (options.max_shard_bytes, options.max_shard_size) {
         (Some(0), _) => Err(argument("maxShardBytes is at least one byte")),
-        (Some(bytes), _) => Ok(bytes),
+        (Some(bytes), _) => Ok(Some(bytes)),
         (None, Some(size)) if size.is_finite() && size > 0.0 =>
         {
             #[expect(
@@ -252,12 +273,10 @@ pub(crate) fn shard_bytes(target: &Path, options: &SaveOptions) -> Result<u64> {
                 clippy::cast_sign_loss,
                 reason = "positive, and beyond 64 bits it is no limit"
             )]
-            Ok((size * GIB) as u64)
+            Ok(Some((size * GIB) as u64))
         }
         (None, Some(_)) => Err(argument("maxShardSize is a positive number of GiB")),
-        (None, None) => {
-            Err(argument("weights in a .weights.json are sharded: say how large a shard may be with maxShardSize"))
-        }
+        (None, None) => Ok(None),
     }
 }
 

@@ -129,7 +129,8 @@ pub struct Node {
     /// Configuration that conversions of old files need.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub converter: Option<Converter>,
-    /// Edges of TensorFlow's object graph, in TensorFlow's order.
+    /// Edges of TensorFlow's object graph, in TensorFlow's order. Absent: the attributes, then the own variables by
+    /// their names. The edges `layer-0`, `layer_with_weights-0`, … of models come before them and are not listed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trackables: Option<Vec<(String, Trackable)>>,
 }
@@ -170,6 +171,8 @@ pub enum Trackable {
     Node(usize),
     /// To a variable.
     Variable(usize),
+    /// To an object that is no layer, such as a tracked list (names `0`, `1`, …) or dictionary.
+    Object(Vec<(String, Trackable)>),
 }
 
 /// Configuration of a layer as far as old weight layouts depend on it. Which conversion runs follows from the class.

@@ -87,20 +87,25 @@ impl Bounds {
             self.attribute(attribute)?;
         }
         for (_, trackable) in node.trackables.iter().flatten() {
-            match trackable {
-                Trackable::Node(index) => self.node(*index, "trackables")?,
-                Trackable::Variable(index) => self.variable(*index, "trackables")?,
-            }
+            self.trackable(trackable)?;
         }
         Ok(())
     }
 
-    // The nesting of both is bounded by the JSON parser.
+    // The nesting of these is bounded by the JSON parser.
     fn tracked(&self, tracked: &Tracked) -> Result<()> {
         match tracked {
             Tracked::Node(index) => self.node(*index, "sublayers"),
             Tracked::Variable { variable } => self.variable(*variable, "sublayers"),
             Tracked::List(items) => items.iter().try_for_each(|item| self.tracked(item)),
+        }
+    }
+
+    fn trackable(&self, trackable: &Trackable) -> Result<()> {
+        match trackable {
+            Trackable::Node(index) => self.node(*index, "trackables"),
+            Trackable::Variable(index) => self.variable(*index, "trackables"),
+            Trackable::Object(edges) => edges.iter().try_for_each(|(_, edge)| self.trackable(edge)),
         }
     }
 

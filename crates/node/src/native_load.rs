@@ -1,7 +1,9 @@
 //! A load as JavaScript sees it, and the orders of weights.
 
+use std::path::Path;
+
 use kw_keras::{LoadOptions, ModelTree};
-use kw_model::{Code, WeightsError};
+use kw_model::{Code, Limits, LocalFilesystem, WeightsError};
 use napi::Env;
 use napi::bindgen_prelude::Object;
 use napi_derive::napi;
@@ -49,6 +51,15 @@ pub fn take_load<'env>(env: &'env Env, job: &NativeJob) -> napi::Result<Object<'
     let variables: Vec<f64> = loaded.variables.iter().map(|&variable| number(variable as u64)).collect();
     object.set("variables", variables)?;
     Ok(object)
+}
+
+/// Work that looks up the latest checkpoint of a folder; `takeReport` gives its prefix as JSON, or `null`.
+#[napi(catch_unwind)]
+pub fn latest_checkpoint(folder: String) -> NativeJob {
+    NativeJob::new(Job::new(move |_| {
+        let found = kw_keras::latest_checkpoint(Path::new(&folder), &LocalFilesystem, &Limits::default())?;
+        Ok(Outcome::Report(to_json(&found.map(|prefix| prefix.display().to_string()))?))
+    }))
 }
 
 /// `{ weights, trainable, nonTrainable }` of a tree's root as JSON: variables in Keras' orders.

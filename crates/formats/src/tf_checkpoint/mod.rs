@@ -39,6 +39,14 @@ pub use writer::{BundleBuilder, BundlePlan, PlannedTensor, ShardEmitter};
 /// The format's name in reports and errors.
 pub const FORMAT: &str = "tf_checkpoint";
 
+/// Whether a file is a table, as the index of a checkpoint is, and a whole checkpoint of the first format.
+///
+/// # Errors
+/// What reading causes.
+pub fn is_table(source: &dyn kw_model::ByteSource) -> kw_model::Result<bool> {
+    table::has_magic(source)
+}
+
 fn corrupt(message: impl Into<String>) -> WeightsError {
     WeightsError::new(Code::Corrupt, message).format(FORMAT)
 }

@@ -7,3 +7,6 @@ pub(crate) mod legacy_save;
 pub(crate) mod object_load;
 pub(crate) mod object_paths;
 pub(crate) mod object_save;
+pub(crate) mod tf_load;
+pub(crate) mod tf_object_graph;
+pub(crate) mod tf_save;

@@ -1,0 +1,167 @@
+/**
+ * TensorFlow checkpoints and SavedModels by real Keras 2: loaded bit for bit through the object graph, written with the
+ * same bytes, and mismatched models against one checkpoint, case by case with what Keras did.
+ */
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll, describe, expect, it } from "vitest";
+import {
+  clearSession,
+  isWeightsError,
+  latestCheckpoint,
+  modelFromConfig,
+  openWeights,
+  type Model,
+} from "keras-weights";
+import { corpusRoot, expectedOf, readJson, samples, sha256, type Sample } from "../support/corpus.ts";
+import { Tally } from "../support/compatibility.ts";
+import { buildSample, canBuild } from "../support/zoo.ts";
+
+const folder = mkdtempSync(join(tmpdir(), "kw-checkpoints-"));
+const tally = new Tally();
+let compared = 0;
+let identical = 0;
+afterAll(() => {
+  rmSync(folder, { recursive: true, force: true });
+  process.stderr.write(
+    `conformance, checkpoints: ${compared} loaded bit for bit, ${identical} written byte for byte\n` +
+      `conformance, checkpoint mismatches: ${tally.toString()}\n`,
+  );
+});
+
+/** Paths of a sample's checkpoints, as a user would give them. */
+function checkpoints(sample: Sample): string[] {
+  const found = [];
+  if (existsSync(join(sample.folder, "ckpt/w.index"))) found.push("ckpt/w");
+  if (existsSync(join(sample.folder, "savedmodel/variables/variables.index"))) found.push("savedmodel");
+  return found;
+}
+
+const two = samples().filter(
+  (sample) => sample.flavor === "keras2" && canBuild(sample) && checkpoints(sample).length > 0,
+);
+
+/** What the model has of Keras' weights. */
+function state(model: Model): string[] {
+  return model.getWeights().map((tensor) => sha256(tensor.data));
+}
+
+describe.each(two.map((sample) => [sample.id, sample] as const))("%s", (_id, sample) => {
+  const expected = expectedOf(sample).get_weights;
+
+  it.each(checkpoints(sample))("%s", async (path) => {
+    const model = buildSample(sample);
+    const report = await model.loadWeights(join(sample.folder, path));
+    expect(report).toMatchObject({ format: "tf_checkpoint", missing: [], unexpected: [], cast: [], skipped: [] });
+    const found = state(model);
+    expect(expected.map(({ index }) => found[index])).toEqual(expected.map((weight) => weight.sha256));
+    compared += 1;
+  });
+
+  it.each(["save_weights", "checkpoint", "universal"] as const)("saves and reloads as %s", async (tfLayout) => {
+    const model = buildSample(sample);
+    await model.loadWeights(join(sample.folder, checkpoints(sample)[0]!));
+    const prefix = join(folder, `${sample.model}-${sample.writer}-${tfLayout}`);
+    const report = await model.saveWeights(prefix, { tfLayout });
+    expect(report).toMatchObject({ format: "tf_checkpoint", path: prefix, tensors: model.weights.length });
+    const again = buildSample(sample);
+    expect(await again.loadWeights(prefix)).toMatchObject({ missing: [], unexpected: [] });
+    expect(state(again)).toEqual(state(model));
+    expect(await latestCheckpoint(folder)).toEqual({ path: prefix });
+  });
+
+  // The object graph names all that Keras tracks; a model that was called has a node for that as well.
+  it("has Keras' object graph", async () => {
+    const listed = join(sample.folder, "ckpt_keys.json");
+    if (!existsSync(listed) || sample.model === "compiled_adam") return;
+    const keras = Object.keys(readJson<Record<string, { keys: object }>>(listed)["ckpt/w"]!.keys);
+    const prefix = join(folder, `${sample.model}-keys`);
+    const model = buildSample(sample);
+    await model.saveWeights(prefix);
+    await using file = await openWeights(prefix);
+    const ours = file.entries().map(({ path }) => path);
+    expect(ours.sort()).toEqual(keras.sort());
+  });
+});
+
+const bytes = resolve(fileURLToPath(import.meta.url), "../../fixtures/tf_bytes");
+
+describe("the same bytes as tf_keras for a fresh prefix", () => {
+  it.each(readdirSync(bytes))("%s", async (name) => {
+    const sample = samples().find(({ id }) => id === `${name}/k2`);
+    if (sample === undefined) throw new Error(`the corpus has no model ${name}`);
+    // Names of variables go into the file, and made-up names count on from model to model.
+    clearSession();
+    const model = buildSample(sample);
+    await model.loadWeights(join(bytes, name, "w"));
+    const prefix = join(folder, `bytes-${name}`, "w");
+    mkdirSync(join(folder, `bytes-${name}`));
+    await model.saveWeights(prefix);
+    for (const file of ["w.data-00000-of-00001", "w.index", "checkpoint"]) {
+      const ours = readFileSync(join(folder, `bytes-${name}`, file));
+      expect(ours.equals(readFileSync(join(bytes, name, file))), file).toBe(true);
+    }
+    identical += 1;
+  });
+});
+
+describe("mismatches", () => {
+  interface Case {
+    target: string;
+    format: string;
+    file: string;
+    kwargs: { skip_mismatch?: boolean; by_name?: boolean };
+    exception?: { type: string; message: string };
+    weights_after: [path: string, shape: number[], state: string][];
+  }
+  const matrix = readJson<{
+    source_weights: [string, number[], string][];
+    targets: Record<string, object>;
+    cases: Case[];
+  }>(join(corpusRoot, "_broken", "k2_matrix.json"));
+  const values = new Map(matrix.source_weights.map(([path, , hash]) => [hash, path]));
+  const cases = matrix.cases.filter(({ file }) => file.startsWith("k2_ckpt"));
+
+  it("are recorded", () => {
+    expect(cases.length).toBeGreaterThan(10);
+  });
+
+  it.each(cases.map((entry) => [`${entry.target} ${JSON.stringify(entry.kwargs)}`, entry] as const))(
+    "%s",
+    async (id, entry) => {
+      const model = modelFromConfig(matrix.targets[entry.target]!);
+      model.setWeights(model.weights.map((weight, k) => new Float32Array(weight.size).fill(-1 - k)));
+      const before = state(model);
+      let raised: string | undefined;
+      try {
+        await model.loadWeights(join(corpusRoot, "_broken", entry.file), {
+          byName: entry.kwargs.by_name,
+          skipMismatch: entry.kwargs.skip_mismatch,
+        });
+      } catch (error) {
+        if (!isWeightsError(error)) throw error;
+        raised = error.code;
+      }
+      const after = state(model).map((hash, k) =>
+        hash === before[k] ? "unchanged" : values.has(hash) ? `loaded:${values.get(hash)}` : "other",
+      );
+      const keras = entry.weights_after.map(([, , found]) => found);
+      const told = JSON.stringify({ keras: entry, ours: { raised, after } });
+      if (entry.exception === undefined) expect(raised, told).toBeUndefined();
+      else expect(raised, told).toBeDefined();
+      if (after.every((found, k) => found === keras[k])) {
+        tally.same += 1;
+        return;
+      }
+      // Keras restores before it finds what is wrong.
+      expect(entry.exception, told).toBeDefined();
+      expect(
+        after.every((found) => found === "unchanged"),
+        told,
+      ).toBe(true);
+      tally.under("transaction", id);
+    },
+  );
+});
