@@ -11,12 +11,14 @@ import {
   clearSession,
   isWeightsError,
   latestCheckpoint,
+  layers,
   modelFromConfig,
   openWeights,
+  sequential,
   type Model,
 } from "keras-weights";
 import { corpusRoot, expectedOf, readJson, samples, sha256, type Sample } from "../support/corpus.ts";
-import { Tally } from "../support/compatibility.ts";
+import { expectRows, Tally } from "../support/compatibility.ts";
 import { buildSample, canBuild } from "../support/zoo.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "kw-checkpoints-"));
@@ -76,7 +78,8 @@ describe.each(two.map((sample) => [sample.id, sample] as const))("%s", (_id, sam
   it("has Keras' object graph", async () => {
     const listed = join(sample.folder, "ckpt_keys.json");
     if (!existsSync(listed) || sample.model === "compiled_adam") return;
-    const keras = Object.keys(readJson<Record<string, { keys: object }>>(listed)["ckpt/w"]!.keys);
+    const keys = readJson(listed) as Record<string, { keys: object }>;
+    const keras = Object.keys(keys["ckpt/w"]?.keys ?? {});
     const prefix = join(folder, `${sample.model}-keys`);
     const model = buildSample(sample);
     await model.saveWeights(prefix);
@@ -116,11 +119,12 @@ describe("mismatches", () => {
     exception?: { type: string; message: string };
     weights_after: [path: string, shape: number[], state: string][];
   }
-  const matrix = readJson<{
+  interface Matrix {
     source_weights: [string, number[], string][];
     targets: Record<string, object>;
     cases: Case[];
-  }>(join(corpusRoot, "_broken", "k2_matrix.json"));
+  }
+  const matrix = readJson(join(corpusRoot, "_broken", "k2_matrix.json")) as Matrix;
   const values = new Map(matrix.source_weights.map(([path, , hash]) => [hash, path]));
   const cases = matrix.cases.filter(({ file }) => file.startsWith("k2_ckpt"));
 
@@ -164,4 +168,73 @@ describe("mismatches", () => {
       tally.under("transaction", id);
     },
   );
+});
+
+describe("where we differ on purpose", () => {
+  const make = (flavor: "keras2" | "keras3", options: object = {}) =>
+    sequential([layers.input([3]), layers.dense(2, { name: "d", ...options })], { flavor });
+  const ones = (model: Model) => {
+    model.setWeights(model.weights.map(({ size }) => new Float32Array(size).fill(1)));
+    return model;
+  };
+
+  it("checkpoint-root: the model is found at the root and below it, whichever Keras it is of", async () => {
+    for (const [from, to] of [
+      ["keras2", "keras3"],
+      ["keras3", "keras2"],
+    ] as const) {
+      for (const tfLayout of ["save_weights", "checkpoint"] as const) {
+        const prefix = join(folder, `root-${from}-${tfLayout}`);
+        await ones(make(from)).saveWeights(prefix, { tfLayout });
+        const model = make(to);
+        expect(await model.loadWeights(prefix)).toMatchObject({ missing: [], unexpected: [] });
+        expect(model.getWeights().every(({ data }) => [...data].every((value) => value === 1))).toBe(true);
+        tally.under("checkpoint-root", prefix);
+      }
+    }
+  });
+
+  it("checkpoint-nothing: a load that gives no weight a value is an error", async () => {
+    const prefix = join(folder, "nothing");
+    await ones(make("keras2")).saveWeights(prefix);
+    const other = sequential([layers.input([3]), layers.prelu()], { flavor: "keras2" });
+    await expect(other.loadWeights(prefix)).rejects.toMatchObject({ code: "ERR_WEIGHTS_NO_MATCH" });
+    tally.under("checkpoint-nothing", "prelu");
+  });
+
+  it("checkpoint-cast: another dtype is an error unless asked for", async () => {
+    const prefix = join(folder, "cast");
+    await ones(make("keras2")).saveWeights(prefix);
+    const half = make("keras2", { dtype: "float16" });
+    await expect(half.loadWeights(prefix)).rejects.toMatchObject({ code: "ERR_WEIGHTS_DTYPE" });
+    const report = await half.loadWeights(prefix, { cast: true });
+    expect(report.cast.map(({ from, to }) => [from, to])).toEqual([
+      ["float32", "float16"],
+      ["float32", "float16"],
+    ]);
+    expect(half.getWeights().map((tensor) => tensor.toFloat32()[0])).toEqual([1, 1]);
+    tally.under("checkpoint-cast", "float16");
+  });
+
+  it("checkpoint-overwrite: new data under free numbers, the old ones gone afterwards", async () => {
+    const inside = mkdtempSync(join(folder, "overwrite-"));
+    const prefix = join(inside, "w");
+    await make("keras2").saveWeights(prefix);
+    expect(readdirSync(inside).sort()).toEqual(["checkpoint", "w.data-00000-of-00001", "w.index"]);
+    await ones(make("keras2")).saveWeights(prefix);
+    expect(readdirSync(inside).sort()).toEqual(["checkpoint", "w.data-00000-of-00002", "w.index"]);
+    await expect(make("keras2").saveWeights(prefix, { overwrite: false })).rejects.toMatchObject({
+      code: "ERR_WEIGHTS_EXISTS",
+    });
+    await ones(make("keras2")).saveWeights(prefix, { maxShardBytes: 8 });
+    expect(readdirSync(inside).filter((name) => name.includes(".data-"))).toHaveLength(3);
+    const model = make("keras2");
+    await model.loadWeights(prefix);
+    expect(model.getWeights().every(({ data }) => [...data].every((value) => value === 1))).toBe(true);
+    tally.under("checkpoint-overwrite", "w");
+  });
+});
+
+it("meets its rows of docs/compatibility.md", () => {
+  expectRows("checkpoints", tally);
 });

@@ -17,8 +17,8 @@ beforeAll(async () => {
   judges.set("keras3", new Judge(python, 3));
   judges.set("keras2", new Judge(python, 2));
 }, 900_000);
-afterAll(() => {
-  for (const judge of judges.values()) judge.close();
+afterAll(async () => {
+  for (const judge of judges.values()) await judge.close();
   rmSync(folder, { recursive: true, force: true });
 });
 
