@@ -1,48 +1,22 @@
-import { parseInitializer, type InitializerSetting } from "../initializers.ts";
-import type { Json, JsonObject } from "../config/json.ts";
+import type { JsonObject } from "../config/json.ts";
 import { loadInto, loadIntoSync, type LoadOptions, type LoadReport, type LoadSyncOptions } from "../io/load.ts";
 import { saveFrom, saveFromSync, type SaveOptions, type SaveReport, type SaveSyncOptions } from "../io/save.ts";
 import type { Source } from "../io/source.ts";
-import type { DType, Tensor, TypedArray } from "../tensor.ts";
-import { attributeValue, layersIn, trackedIn, unique, type Attribute, type AttributeValue } from "./attributes.ts";
-import { parsePolicy, type DTypePolicy, type DTypeSetting } from "./dtype_policy.ts";
+import type { Tensor, TypedArray } from "../tensor.ts";
+import { isKnown, knownShape, placeholders, shapesOf } from "./call_shapes.ts";
 import { fail } from "./failure.ts";
-import { defaultFlavor, type Flavor, type PerFlavor } from "./flavor.ts";
-import type { ModelKind } from "./model_kind.ts";
-import { ObjectName, snakeCase, type NamePrefix } from "./naming.ts";
-import { currentScope, inScope, type Scope } from "./scope.ts";
-import { mapShapes, unknownShape, type MaybeShape, type Shape, type ShapeStructure } from "./shape.ts";
+import type { PerFlavor } from "./flavor.ts";
+import { LayerState, type BuildShapes, type LayerOptions } from "./layer_state.ts";
+import type { NamePrefix, ObjectName } from "./naming.ts";
+import { inScope } from "./scope.ts";
+import { mapShapes, unknownShape, type ShapeStructure } from "./shape.ts";
 import { flatten, isDictionary, mapStructure, type Structure } from "./structure.ts";
 import { CallNode, isSymbolic, Symbolic, type CallArgument } from "./symbolic.ts";
-import { structureChanged } from "./structure_version.ts";
 import { describe } from "./tree.ts";
-import { Variable } from "./variable.ts";
+import type { Variable } from "./variable.ts";
 import { readWeights, weightLists, writeWeights } from "./weights.ts";
 
-/** What every layer may be given. */
-export interface LayerOptions {
-  /** Keras' layer name; absent: made up from the class name, as Keras does. */
-  readonly name?: string | undefined;
-  /** Whether an optimizer may change the weights. */
-  readonly trainable?: boolean | undefined;
-  /** A dtype or a policy: `"float16"`, `"mixed_bfloat16"`. */
-  readonly dtype?: DTypeSetting | undefined;
-  /** Which Keras it is of; absent: that of the model that takes it in. */
-  readonly flavor?: Flavor | undefined;
-}
-
-/** What a new weight is made from; see {@link Layer.addWeight}. */
-export interface WeightOptions {
-  /** Name inside the layer. */
-  readonly name?: string;
-  readonly shape?: readonly number[];
-  readonly dtype?: DType;
-  readonly initializer?: InitializerSetting;
-  readonly trainable?: boolean;
-}
-
-/** Shapes that a layer was built with, by the names of its call arguments. */
-export type BuildShapes = Readonly<Record<string, ShapeStructure>>;
+export type { BuildShapes, LayerOptions, WeightOptions } from "./layer_state.ts";
 
 /**
  * A layer: a class name, a name, own weights, and sub-layers in its properties.
@@ -59,69 +33,17 @@ export type BuildShapes = Readonly<Record<string, ShapeStructure>>;
  * }
  * ```
  */
-export abstract class Layer {
+export abstract class Layer extends LayerState {
   /** The Python class name: files, automatic names and configs are made from it. */
   static readonly className: string = "Layer";
 
-  readonly #name: ObjectName;
-  readonly #policy: DTypePolicy;
-  readonly #own: { trainable: Variable[]; nonTrainable: Variable[] } = { trainable: [], nonTrainable: [] };
-  readonly #nodes: CallNode[] = [];
-  #flavor: Flavor | undefined;
-  #trainable: boolean;
-  #built = false;
-  #scope: Scope | undefined;
-  #scopeTaken = false;
-  #buildShapes: BuildShapes | undefined;
-  #source: JsonObject | undefined;
-  #sourceFlavor: Flavor | undefined;
-  /** A new flag that the parts do not have yet. What is not built yet gets its variables after the flag was set. */
-  #flagToPass: { readonly trainable: boolean; readonly variables: boolean } | undefined;
-
   /** `name` and what automatic names begin with are for definitions; a custom layer gives `options` alone. */
   constructor(options: LayerOptions = {}, name?: ObjectName | PerFlavor<NamePrefix>) {
-    const prefix = { prefix: snakeCase(new.target.className) };
-    this.#name =
-      name instanceof ObjectName ? name : new ObjectName(options.name, name ?? { keras2: prefix, keras3: prefix });
-    this.#policy = parsePolicy(options.dtype);
-    this.#trainable = options.trainable ?? true;
-    this.#flavor = options.flavor;
-    if (options.flavor !== undefined) this.#name.bind(options.flavor);
-    structureChanged();
+    super(options, name);
     wrapBuild(this);
   }
 
-  /** The Python class name. */
-  get className(): string {
-    return (this.constructor as typeof Layer).className;
-  }
-
-  /** Keras' name of this layer. */
-  get name(): string {
-    return this.#name.in(this.#flavor);
-  }
-
-  /** Which Keras it is of: its own setting, that of its model, or `keras3`. */
-  get flavor(): Flavor {
-    return this.#flavor ?? defaultFlavor;
-  }
-
-  /** Whether its weights exist; they do once the input shape is known. */
-  get built(): boolean {
-    return this.#built;
-  }
-
-  /** Whether an optimizer may change its weights. Setting it sets all layers inside, as Keras does. */
-  get trainable(): boolean {
-    return this.#trainable;
-  }
-
-  set trainable(trainable: boolean) {
-    structureChanged();
-    this.#trainable = trainable;
-    this.#flagToPass = { trainable, variables: this.#built };
-    if (this.#flavor !== undefined) this.settle();
-  }
+  readonly #nodes: CallNode[] = [];
 
   /** All weights, those of layers inside included, in the order of `getWeights`. */
   get weights(): readonly Variable[] {
@@ -209,29 +131,12 @@ export abstract class Layer {
     return saveFromSync(describe(this), destination, options);
   }
 
-  /** @internal Throws when the input shape is still unknown. */
-  needBuilt(): void {
-    if (this.#built) return;
-    fail(
-      "ERR_WEIGHTS_UNBUILT",
-      `"${this.name}" has no weights yet: give an input shape, by an input layer or by build()`,
-      {
-        layer: this.name,
-      },
-    );
-  }
-
-  /** What it computes in and keeps its weights in. */
-  get dtypePolicy(): DTypePolicy {
-    return this.#policy;
-  }
-
   /**
    * Makes the weights for an input shape (`null` for any length, the batch first). Custom layers override it.
    * Without an override, `call` (if there is one) is traced, which builds the layers it applies.
    */
   build(inputShape: ShapeStructure): void {
-    if (this.call !== undefined) this.trace([placeholders(inputShape, this.#policy.compute)]);
+    if (this.call !== undefined) this.trace([placeholders(inputShape, this.dtypePolicy.compute)]);
   }
 
   /** Optional: how a custom layer applies its sub-layers, symbolically. Used to build them and to know shapes. */
@@ -240,34 +145,13 @@ export abstract class Layer {
   /** The output's shape. Without an override: what `call` gives, or else the input's shape. */
   computeOutputShape(inputShape: ShapeStructure): ShapeStructure {
     if (this.call === undefined) return inputShape;
-    const outputs = this.trace([placeholders(inputShape, this.#policy.compute)]);
+    const outputs = this.trace([placeholders(inputShape, this.dtypePolicy.compute)]);
     return mapStructure(outputs, isSymbolic, (tensor) => knownShape(tensor.shape, this));
   }
 
   /** Own properties for a config, in Keras' names; override it in layers that a config should be able to restore. */
   getConfig(): JsonObject {
     return {};
-  }
-
-  /** Makes a weight of this layer; its name comes under the layer's path. */
-  addWeight(options: WeightOptions = {}): Variable {
-    const trainable = options.trainable ?? true;
-    const dtype = options.dtype ?? (this.#policy.variable as DType);
-    const fallback = dtype.includes("float") ? "glorot_uniform" : "zeros";
-    const open = currentScope();
-    const variable = new Variable({
-      name: options.name,
-      shape: options.shape ?? [],
-      dtype,
-      // Keras 3 gives new variables the flag of their layer, Keras 2 their own.
-      trainable: trainable && (this.#trainable || this.flavor === "keras2"),
-      initializer: parseInitializer(options.initializer ?? fallback),
-      scope: open?.owner === this ? open : this.#openScope(false),
-      flavor: () => this.#flavor,
-    });
-    (trainable ? this.#own.trainable : this.#own.nonTrainable).push(variable);
-    structureChanged();
-    return variable;
   }
 
   /**
@@ -300,9 +184,9 @@ export abstract class Layer {
 
   /** @internal One call with positional and named arguments. */
   applyNode(args: readonly CallArgument[], kwargs: Readonly<Record<string, CallArgument>>): Structure<Symbolic> {
-    const result = inScope(this.#openScope(true), () => {
+    const result = inScope(this.openScope(true), () => {
       const shapes = this.namedShapes(args, kwargs);
-      if (!this.#built && Object.values(shapes).every(isKnown)) this.buildWith(shapes as BuildShapes);
+      if (!this.wasBuilt && Object.values(shapes).every(isKnown)) this.buildWith(shapes as BuildShapes);
       return this.outputs(args, kwargs, shapes);
     });
     if (tracing === 0) this.#nodes.push(new CallNode(this, args, kwargs, result));
@@ -349,7 +233,7 @@ export abstract class Layer {
       return mapStructure(inner, isSymbolic, (tensor) => new Symbolic(tensor.shape, tensor.dtype));
     }
     const [first] = Object.values(shapes);
-    const dtype = this.#policy.compute;
+    const dtype = this.dtypePolicy.compute;
     if (first === undefined || first === unknownShape) return new Symbolic(unknownShape, dtype);
     return mapShapes(this.computeOutputShape(first), (shape) => new Symbolic(shape, dtype));
   }
@@ -364,183 +248,20 @@ export abstract class Layer {
     }
   }
 
-  /** @internal The scope in which its weights are made. A layer keeps the place where it was first opened. */
-  #openScope(called: boolean): Scope {
-    const open = currentScope();
-    if (open?.owner === this) return open;
-    if (!this.#scopeTaken) {
-      this.#scope = open;
-      this.#scopeTaken = true;
-    }
-    return { parent: this.#scope, owner: this, keras2: called, keras3: true };
-  }
-
-  /** @internal */
-  nameIn(flavor: Flavor): string {
-    return this.#name.in(flavor);
-  }
-
-  /** @internal Whether its name was made up. */
-  get hasAutomaticName(): boolean {
-    return this.#name.isAutomatic;
-  }
-
-  /** @internal Says which Keras it is of, and all layers inside. */
-  bindFlavor(flavor: Flavor): void {
-    if (this.#flavor === flavor) return;
-    if (this.#flavor !== undefined) {
-      fail(
-        "ERR_WEIGHTS_ARGUMENT",
-        `the layer "${this.name}" is of ${this.#flavor} and cannot go into a ${flavor} model`,
-        {
-          layer: this.name,
-        },
-      );
-    }
-    this.#flavor = flavor;
-    this.#name.bind(flavor);
-    structureChanged();
-  }
-
-  /** @internal The flavour if somebody said it. */
-  get boundFlavor(): Flavor | undefined {
-    return this.#flavor;
-  }
-
-  /** @internal Does what waited for the flavour. */
-  settle(): void {
-    this.bindFlavor(this.flavor);
-    for (const [, value] of this.attributes()) for (const layer of layersIn(value)) layer.bindFlavor(this.flavor);
-    const flag = this.#flagToPass;
-    if (flag === undefined) return;
-    this.#flagToPass = undefined;
-    if (flag.variables && this.flavor === "keras3") {
-      for (const variable of this.#own.trainable) variable.trainable = flag.trainable;
-    }
-    for (const layer of this.trackedLayers()) layer.trainable = flag.trainable;
-  }
-
   /** @internal Builds as a call would: Keras 2 then opens a scope of the layer's name. */
   buildCalled(shapes: BuildShapes): void {
-    if (this.#built) return;
-    inScope(this.#openScope(true), () => {
+    if (this.wasBuilt) return;
+    inScope(this.openScope(true), () => {
       this.buildWith(shapes);
     });
-  }
-
-  /** @internal Takes a variable of another layer into its own lists, as an attribute that holds one does. */
-  shareVariable(variable: Variable): void {
-    (variable.trainable ? this.#own.trainable : this.#own.nonTrainable).push(variable);
-    structureChanged();
-  }
-
-  /** @internal Runs a build in the layer's scope and remembers its shapes. */
-  runBuild(shapes: BuildShapes, body: () => void): void {
-    // A subclassed model is built as Keras builds it: by a call.
-    inScope(this.#openScope(this.kind === "model"), body);
-    this.#buildShapes = shapes;
-    this.#built = true;
-    structureChanged();
-  }
-
-  /** @internal Shapes it was built with. */
-  get buildShapes(): BuildShapes | undefined {
-    return this.#buildShapes;
-  }
-
-  /** @internal Own variables by the list they were created into. */
-  ownVariables(): { readonly trainable: readonly Variable[]; readonly nonTrainable: readonly Variable[] } {
-    this.settle();
-    return this.#own;
   }
 
   /** @internal Calls on symbolic tensors, in order. */
   get nodes(): readonly CallNode[] {
     return this.#nodes;
   }
-
-  /** @internal Attributes that hold layers, in the order of assignment. */
-  attributes(): Attribute[] {
-    const result: Attribute[] = [];
-    for (const [name, value] of Object.entries(this)) {
-      const read = attributeValue(value, isLayer);
-      if (read !== undefined) result.push([name, read]);
-    }
-    return result;
-  }
-
-  /** @internal Layers inside in Keras' order of tracking. */
-  trackedLayers(): Layer[] {
-    return unique(this.trackedValues().flatMap(layersIn));
-  }
-
-  /**
-   * @internal What is tracked, in order: Keras 3 tracks the layers of lists one by one, Keras 2 the list as one object,
-   * and dictionaries by sorted keys.
-   */
-  trackedValues(): AttributeValue[] {
-    this.settle();
-    return trackedIn(this.attributes(), this.flavor);
-  }
-
-  /** What it is for the layouts of files. */
-  get kind(): "layer" | ModelKind {
-    return layerKind;
-  }
-
-  /** @internal What `model.layers` gives; nothing for a layer that is no model. */
-  listedLayers(): readonly Layer[] {
-    return [];
-  }
-
-  /** @internal What conversions of old files need to know. */
-  converter(): Json | undefined {
-    return undefined;
-  }
-
-  /** @internal What it writes into a Keras 3 file, when that is not simply its own variables. */
-  savedVariables(): readonly Variable[] | undefined {
-    return undefined;
-  }
-
-  /** @internal The config entry it was made from. */
-  get source(): JsonObject | undefined {
-    return this.#source;
-  }
-
-  /** @internal The flavour of {@link source}. */
-  get sourceFlavor(): Flavor | undefined {
-    return this.#sourceFlavor;
-  }
-
-  /** @internal Keeps the config entry it was made from: what we do not know in it is written again. */
-  keepSource(source: JsonObject, flavor: Flavor): void {
-    this.#source = source;
-    this.#sourceFlavor = flavor;
-  }
-
-  /** @internal The Python module of its class, when the class is Keras' own. */
-  pythonModule(): string | undefined {
-    return undefined;
-  }
-
-  /** @internal Whether its configs have no `trainable` and the dtype as a bare name. */
-  writesPlainConfig(): boolean {
-    return false;
-  }
-
-  /** @internal The class name in configs. */
-  configName(): string {
-    return this.className;
-  }
-
-  /** @internal Whether configs count its own inside as its first call. */
-  countsOwnNode(): boolean {
-    return false;
-  }
 }
 
-const layerKind = "layer";
 let tracing = 0;
 
 /** Whether a value is a layer. */
@@ -557,26 +278,4 @@ function wrapBuild(layer: Layer): void {
     });
   };
   Object.defineProperty(layer, "build", { value: wrapped, enumerable: false, configurable: true });
-}
-
-function placeholders(shape: ShapeStructure, dtype: string): Structure<Symbolic> {
-  return mapShapes(shape, (leaf) => new Symbolic(leaf, dtype));
-}
-
-function shapesOf(arg: CallArgument): ShapeStructure | typeof unknownShape | undefined {
-  const tensors = flatten(arg, isSymbolic);
-  if (tensors.length === 0) return undefined;
-  if (tensors.some((tensor) => tensor.shape === unknownShape)) return unknownShape;
-  return mapStructure(arg as Structure<Symbolic>, isSymbolic, (tensor) => tensor.shape as Shape);
-}
-
-function isKnown(shape: ShapeStructure | typeof unknownShape): boolean {
-  return shape !== unknownShape;
-}
-
-function knownShape(shape: MaybeShape, layer: Layer): Shape {
-  if (shape !== unknownShape) return shape;
-  return fail("ERR_WEIGHTS_UNKNOWN_LAYER", `the output shape of ${layer.className} "${layer.name}" is not known`, {
-    layer: layer.name,
-  });
 }
