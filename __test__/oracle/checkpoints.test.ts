@@ -34,6 +34,8 @@ const current = samples().filter(
     canBuild(sample) &&
     (sample.writer === "keras-3.15" || sample.writer === "tf_keras") &&
     configOf(sample) !== undefined &&
+    // Lookup tables only: its weights come with archives.
+    sample.model !== "text_vectorization" &&
     sample.id !== "norms/k2" &&
     !/compiled|lora|quant/.test(sample.model),
 );
