@@ -6,7 +6,12 @@ import { clearSession } from "../../ts/model/naming.ts";
 
 suite("configs of Keras 1", () => {
   const cases: [string, object, string, object][] = [
-    ["Dense", { output_dim: 4, init: "uniform", bias: false }, "Dense", { units: 4, kernel_initializer: "uniform", use_bias: false }],
+    [
+      "Dense",
+      { output_dim: 4, init: "uniform", bias: false },
+      "Dense",
+      { units: 4, kernel_initializer: "uniform", use_bias: false },
+    ],
     [
       "Convolution2D",
       { nb_filter: 4, nb_row: 3, nb_col: 5, border_mode: "same", subsample: [2, 2], dim_ordering: "th" },
@@ -19,13 +24,29 @@ suite("configs of Keras 1", () => {
       "Conv1D",
       { filters: 4, kernel_size: 3, strides: 2 },
     ],
-    ["MaxPooling1D", { pool_length: 2, stride: 2, border_mode: "valid" }, "MaxPooling1D", { pool_size: 2, strides: 2, padding: "valid" }],
+    [
+      "MaxPooling1D",
+      { pool_length: 2, stride: 2, border_mode: "valid" },
+      "MaxPooling1D",
+      { pool_size: 2, strides: 2, padding: "valid" },
+    ],
     ["UpSampling1D", { length: 3 }, "UpSampling1D", { size: 3 }],
     ["Dropout", { p: 0.25 }, "Dropout", { rate: 0.25 }],
-    ["Embedding", { input_dim: 5, output_dim: 3, init: "normal" }, "Embedding", { input_dim: 5, output_dim: 3, embeddings_initializer: "normal" }],
+    [
+      "Embedding",
+      { input_dim: 5, output_dim: 3, init: "normal" },
+      "Embedding",
+      { input_dim: 5, output_dim: 3, embeddings_initializer: "normal" },
+    ],
     [
       "LSTM",
-      { output_dim: 4, inner_init: "orthogonal", forget_bias_init: "one", inner_activation: "hard_sigmoid", dropout_U: 0.1 },
+      {
+        output_dim: 4,
+        inner_init: "orthogonal",
+        forget_bias_init: "one",
+        inner_activation: "hard_sigmoid",
+        dropout_U: 0.1,
+      },
       "LSTM",
       {
         units: 4,
@@ -37,9 +58,19 @@ suite("configs of Keras 1", () => {
       },
     ],
     ["GRU", { units: 4, implementation: 1 }, "GRU", { units: 4, implementation: 1, reset_after: false }],
-    ["GRU", { units: 4, implementation: 1, reset_after: true }, "GRU", { units: 4, implementation: 1, reset_after: true }],
+    [
+      "GRU",
+      { units: 4, implementation: 1, reset_after: true },
+      "GRU",
+      { units: 4, implementation: 1, reset_after: true },
+    ],
     ["Merge", { name: "m", mode: "concat", concat_axis: 1 }, "Concatenate", { name: "m", trainable: true, axis: 1 }],
-    ["TimeDistributedDense", { name: "t", output_dim: 3 }, "TimeDistributed", { name: "t", trainable: true, layer: { class_name: "Dense", config: { output_dim: 3 } } }],
+    [
+      "TimeDistributedDense",
+      { name: "t", output_dim: 3 },
+      "TimeDistributed",
+      { name: "t", trainable: true, layer: { class_name: "Dense", config: { output_dim: 3 } } },
+    ],
     ["Conv2D", { filters: 4, kernel_size: [3, 3] }, "Conv2D", { filters: 4, kernel_size: [3, 3] }],
   ];
   for (const [className, config, modern, entries] of cases) {
@@ -81,7 +112,14 @@ suite("configs of Keras 1", () => {
         { class_name: "Flatten", config: { name: "flatten_1", trainable: true } },
         {
           class_name: "Dense",
-          config: { name: "dense_1", trainable: true, output_dim: 3, init: "glorot_uniform", input_dim: null, bias: true },
+          config: {
+            name: "dense_1",
+            trainable: true,
+            output_dim: 3,
+            init: "glorot_uniform",
+            input_dim: null,
+            bias: true,
+          },
         },
       ],
     });
@@ -135,7 +173,7 @@ suite("configs of Keras 1", () => {
         output_layers: [["merge_1", 0, 0]],
       },
     });
-    expect(model.outputShape).toEqual([[null, 6]]);
+    expect(model.outputShape).toEqual([null, 6]);
     expect(model.layers.map((layer) => layer.className)).toEqual(["InputLayer", "InputLayer", "Dense", "Concatenate"]);
     expect(model.weights.map(({ name }) => name)).toEqual(["shared/kernel:0"]);
   });

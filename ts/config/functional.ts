@@ -11,7 +11,7 @@ import { isSymbolic, type CallArgument, type Symbolic } from "../model/symbolic.
 import { buildFrom } from "./build_config.ts";
 import { isList, isObject, textAt, type Json, type JsonObject } from "./json.ts";
 
-type Reader = FieldReader & { readonly flavor: Flavor };
+type Reader = FieldReader & { readonly flavor: Flavor; readonly sourceFlavor: Flavor };
 interface Call {
   readonly args: readonly CallArgument[];
   readonly kwargs: Readonly<Record<string, CallArgument>>;
@@ -37,7 +37,7 @@ export function readFunctional(className: string, config: JsonObject, reader: Re
     const nodes = entry["inbound_nodes"];
     planned.set(name, { layer: reader.layer(entry), entry, nodes: isList(nodes) ? nodes : [], done: 0 });
   }
-  const calls = new Calls(planned);
+  const calls = new Calls(planned, reader.sourceFlavor);
   calls.run();
   const model = new FunctionalOf(className, {
     name: textAt(config, "name"),
@@ -73,8 +73,11 @@ function listAt(config: JsonObject, key: string): readonly Json[] {
 class Calls {
   readonly #planned: ReadonlyMap<string, Planned>;
 
-  constructor(planned: ReadonlyMap<string, Planned>) {
+  readonly #flavor: Flavor;
+
+  constructor(planned: ReadonlyMap<string, Planned>, flavor: Flavor) {
     this.#planned = planned;
+    this.#flavor = flavor;
   }
 
   run(): void {
@@ -189,6 +192,8 @@ class Calls {
         tensor ?? fail("ERR_WEIGHTS_CONFIG", `an input or output of the model does not exist: ${JSON.stringify(value)}`)
       );
     }
+    // Keras 1 and 2 write a single tensor as a list of one.
+    if (isList(value) && value.length === 1 && this.#flavor === "keras2") return this.ends(value[0]);
     if (isList(value)) return value.map((item) => this.ends(item));
     if (isObject(value)) return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, this.ends(item)]));
     return fail("ERR_WEIGHTS_CONFIG", "a functional model has no input_layers or output_layers");

@@ -69,7 +69,11 @@ const classes: Readonly<Record<string, Modern>> = {
   LSTM: { words: recurrentWords },
   GRU: { words: recurrentWords },
   Embedding: {
-    words: { init: "embeddings_initializer", W_regularizer: "embeddings_regularizer", W_constraint: "embeddings_constraint" },
+    words: {
+      init: "embeddings_initializer",
+      W_regularizer: "embeddings_regularizer",
+      W_constraint: "embeddings_constraint",
+    },
   },
   BatchNormalization: { words: { beta_init: "beta_initializer", gamma_init: "gamma_initializer" } },
   PReLU: { words: { init: "alpha_initializer" } },
@@ -101,7 +105,8 @@ const kernelSides = [
 
 /** A layer entry in today's words, whatever Keras wrote it. What is modern already stays as it is. */
 export function modernLayer(value: Json): JsonObject {
-  if (!isObject(value)) return fail("ERR_WEIGHTS_CONFIG", "a layer of a config is an object with class_name and config");
+  if (!isObject(value))
+    return fail("ERR_WEIGHTS_CONFIG", "a layer of a config is an object with class_name and config");
   const className = textAt(value, "class_name") ?? "";
   const config = value["config"];
   if (!isObject(config)) return value;

@@ -89,13 +89,15 @@ function readLayer(value: Json, reader: ConfigReader): Layer {
 function makeLayer(className: string, entry: JsonObject, reader: ConfigReader): Layer {
   const config = configOf(entry["config"]);
   if (className === "InputLayer") return readInput(config, reader.flavor);
+  if (isOperation(entry, reader.sourceFlavor)) {
+    return new OperationLayer(className, config, commonOptions(config, reader.flavor));
+  }
   const registered = findLayer(className, reader.flavor);
   if (registered !== undefined) return readRegistered(registered, config, reader);
   if (className === "Sequential") return readSequential(entry, reader);
   if (isList(config["layers"]) && config["output_layers"] !== undefined)
     return readFunctional(className, config, reader);
   const options = commonOptions(config, reader.flavor);
-  if (isOperation(entry)) return new OperationLayer(className, config, options);
   const layer = new UnknownLayer(className, config, options);
   return layer;
 }

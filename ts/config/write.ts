@@ -92,7 +92,8 @@ function writeFunctional(model: Model, kept: JsonObject): JsonObject {
   const { graph } = model;
   if (graph === undefined) return kept;
   const references = new References(graph);
-  const layers = model.trackedLayers().map((layer) => ({
+  const inside = model.flavor === "keras3" ? graph.layers : model.trackedLayers();
+  const layers = inside.map((layer) => ({
     ...writeLayer(layer),
     name: layer.name,
     inbound_nodes: references

@@ -1,7 +1,17 @@
-import { isObject, type Json, type JsonObject } from "../config/json.ts";
+import { isObject, textAt, type Json, type JsonObject } from "../config/json.ts";
 import type { DType } from "../tensor.ts";
 import { Layer, type LayerOptions } from "../model/layer.ts";
+import type { Flavor } from "../model/flavor.ts";
 import { snakeCase } from "../model/naming.ts";
+import { unknownShape, type ShapeStructure } from "../model/shape.ts";
+import { flatten, type Structure } from "../model/structure.ts";
+import { isSymbolic, Symbolic, type CallArgument } from "../model/symbolic.ts";
+
+type Call = [
+  args: readonly CallArgument[],
+  kwargs: Readonly<Record<string, CallArgument>>,
+  shapes: Readonly<Record<string, ShapeStructure | typeof unknownShape>>,
+];
 
 /** A weight that a file has and no definition tells of. */
 export interface AdoptedWeight {
@@ -54,27 +64,63 @@ export class UnknownLayer extends Layer {
   override getConfig(): JsonObject {
     return this.#config;
   }
+
+  /** @internal What it gives is not known, unless a config says so. */
+  override outputs(...call: Call): Structure<Symbolic> {
+    const [, , shapes] = call;
+    return new Symbolic(unknownShape, Object.keys(shapes).length > 0 ? this.dtypePolicy.compute : "float32");
+  }
 }
+
+const elementwise =
+  /\b(?:Add|Subtract|Multiply|Divide|TrueDivide|Power|Negative|Absolute|Square|Sqrt|Exp|Log|Relu|Sigmoid|Tanh|Gelu|Silu|Cast|__operators__\.(?:add|sub|mul|truediv|pow|neg|radd|rsub|rmul)|math\.(?:add|subtract|multiply|divide|negative|abs|square|sqrt|exp|log|tanh|sigmoid|pow)|nn\.(?:relu|gelu|silu|tanh|sigmoid)|cast)$/;
 
 /** A bare operation in a graph (`x + y`, `keras.ops…`): no weights, and in Keras 3 no layer either. */
 export class OperationLayer extends UnknownLayer {
   override get hasWeights(): boolean {
     return true;
   }
+
+  /** @internal Operations that go element by element keep the shape; of the others it is not known. */
+  override outputs(...call: Call): Structure<Symbolic> {
+    const [args, kwargs] = call;
+    const tensors = flatten([args, kwargs], isSymbolic);
+    const [first] = tensors;
+    const name = `${this.className} ${textAt(this.getConfig(), "function") ?? ""}`;
+    if (first === undefined || first.shape === unknownShape || !elementwise.test(name)) {
+      return super.outputs(...call);
+    }
+    const ranked = tensors
+      .filter(({ shape }) => shape !== unknownShape)
+      .sort((a, b) => b.shape.length - a.shape.length);
+    return new Symbolic((ranked[0] ?? first).shape, first.dtype);
+  }
+
+  /** @internal */
+  override isOperation(): boolean {
+    return this.flavor === "keras3";
+  }
 }
 
+// How Keras 2 wraps functions of TensorFlow into layers.
+const wrappedFunctions = new Set([
+  "TFOpLambda",
+  "SlicingOpLambda",
+  "ClassMethod",
+  "InstanceMethod",
+  "InstanceProperty",
+  "TensorFlowOpLayer",
+]);
+
 /** Whether a config entry names an operation and no layer. */
-export function isOperation(entry: JsonObject): boolean {
+export function isOperation(entry: JsonObject, flavor: Flavor): boolean {
   const { module, class_name: className } = entry;
-  if (typeof module === "string" && module.startsWith("keras.src.ops.")) return true;
-  return (
-    className === "TFOpLambda" ||
-    className === "SlicingOpLambda" ||
-    className === "ClassMethod" ||
-    className === "TensorFlowOpLayer" ||
-    className === "InstanceMethod" ||
-    className === "InstanceProperty"
-  );
+  if (typeof module === "string")
+    return /^keras\.(?:src\.)?ops\b/.test(module) || wrappedFunctions.has(String(className));
+  if (wrappedFunctions.has(String(className))) return true;
+  // Inside .h5 files Keras 3 leaves the module out. Every layer has a dtype there, operations have not.
+  const config = configOf(entry["config"]);
+  return flavor === "keras3" && "inbound_nodes" in entry && !("dtype" in config) && !("layers" in config);
 }
 
 /** A JSON value as a config, `{}` when it is none. */

@@ -312,6 +312,11 @@ export abstract class LayerState {
     return this.className;
   }
 
+  /** @internal Whether Keras counts it as a bare operation, which is part of a graph but no layer. */
+  isOperation(): boolean {
+    return false;
+  }
+
   /** @internal Whether configs count its own inside as its first call. */
   countsOwnNode(): boolean {
     return false;

@@ -67,7 +67,9 @@ export abstract class Model extends Layer {
 
   /** Its layers, as Keras lists them: of a functional model by the graph, of a subclassed one by the properties. */
   get layers(): readonly Layer[] {
-    if (this.#graph !== undefined && this.flavor === "keras3") return this.#graph.layers;
+    if (this.#graph !== undefined && this.flavor === "keras3") {
+      return this.#graph.layers.filter((layer) => !layer.isOperation());
+    }
     return this.trackedLayers();
   }
 
@@ -166,7 +168,8 @@ export abstract class Model extends Layer {
     const more = trackedIn(this.attributes(), this.flavor).filter(
       (value) => !("layer" in value && graph.has(value.layer)),
     );
-    return [...this.#graph.layers.map((layer) => ({ layer })), ...more];
+    const layers = this.#graph.layers.filter((layer) => !layer.isOperation());
+    return [...layers.map((layer) => ({ layer })), ...more];
   }
 }
 
