@@ -197,9 +197,14 @@ describe("what is no weights file", () => {
     ["page.h5", html, /HTML/i],
     ["pointer.h5", pointer, /lfs/i],
     ["empty.h5", "", /empty/i],
-    ["archive.h5", Buffer.from("504b0304140000000000", "hex"), /zip/i],
     ["noise.h5", Buffer.from(Array.from({ length: 4000 }, (_, k) => (k * 7919) % 256)), /no weights file/i],
   ];
+  it("the beginning of an archive is a truncated archive", () =>
+    withFolder(async (folder) => {
+      const path = join(folder, "archive.keras");
+      writeFileSync(path, Buffer.from("504b0304140000000000", "hex"));
+      await expect(openWeights(path)).rejects.toMatchObject({ code: "ERR_WEIGHTS_TRUNCATED" });
+    }));
   it.each(cases)("%s", (name, content, words) =>
     withFolder(async (folder) => {
       const path = join(folder, name);

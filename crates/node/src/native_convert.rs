@@ -16,6 +16,7 @@ use crate::options::ReadOptions;
 
 /// Work that writes a file's tensors in another format: through a model tree if there is one, else by their names. Its
 /// result is a report.
+#[allow(clippy::too_many_arguments, reason = "one for each part of the call, as all exports take them")]
 #[napi(catch_unwind)]
 pub fn convert_weights(
     env: &Env,
