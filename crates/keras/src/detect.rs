@@ -40,7 +40,7 @@ pub fn detect(source: &dyn ByteSource) -> Result<Content> {
     let take = usize::try_from(len).unwrap_or(usize::MAX).min(head.len());
     let Some(head) = head.get_mut(..take) else { return Ok(Content::Empty) };
     source.read_exact_at(0, head)?;
-    if head.starts_with(HDF5_SIGNATURE) || has_user_block(source, len)? {
+    if head.starts_with(HDF5_SIGNATURE) {
         return Ok(Content::Hdf5);
     }
     if head.starts_with(b"PK\x03\x04") {
@@ -49,6 +49,10 @@ pub fn detect(source: &dyn ByteSource) -> Result<Content> {
     // safetensors: the length of the header in eight bytes, then JSON.
     if head.get(8..10) == Some(b"{\"") && head.get(5..8) == Some(&[0, 0, 0]) {
         return Ok(Content::Safetensors);
+    }
+    // After the containers: the HDF5 member of an archive may lie where a user block would end.
+    if has_user_block(source, len)? {
+        return Ok(Content::Hdf5);
     }
     let (looks_like, hint) = other(head);
     Ok(if looks_like == JSON { Content::Json } else { Content::Other { looks_like, hint } })
@@ -158,7 +162,7 @@ pub(crate) fn refusal(content: Content, source: &dyn ByteSource) -> WeightsError
 mod tests {
     use kw_model::MemorySource;
 
-    use super::{Content, detect, refusal};
+    use super::{Content, HDF5_SIGNATURE, detect, refusal};
 
     #[test]
     fn says_what_a_file_looks_like() {
@@ -187,5 +191,15 @@ mod tests {
             assert!(message.contains(expected), "{message:?} should contain {expected:?}");
             assert_eq!(content == Content::Hdf5, expected == "is an HDF5 file");
         }
+    }
+
+    #[test]
+    fn an_archive_with_hdf5_at_a_round_offset_is_an_archive() {
+        let mut bytes = vec![0; 1024];
+        bytes[..4].copy_from_slice(b"PK\x03\x04");
+        bytes[512..520].copy_from_slice(HDF5_SIGNATURE);
+        assert_eq!(detect(&MemorySource::new(bytes.clone(), "m.keras")).expect("reads"), Content::Zip);
+        bytes[..4].copy_from_slice(b"mine");
+        assert_eq!(detect(&MemorySource::new(bytes, "m.h5")).expect("reads"), Content::Hdf5);
     }
 }
