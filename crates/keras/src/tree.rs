@@ -249,6 +249,12 @@ impl Node {
         self.saved.clone().unwrap_or_else(|| self.own_variables().collect())
     }
 
+    /// [`Node::saved_variables`], or the own ones alone for an optimizer whose file has no more: nothing was trained yet.
+    pub(crate) fn variables_of_file(&self, found: usize) -> Vec<usize> {
+        let own: Vec<usize> = self.own_variables().collect();
+        if self.kind == NodeKind::Optimizer && own.len() == found { own } else { self.saved_variables() }
+    }
+
     /// The attribute of this name.
     pub fn attribute(&self, name: &str) -> Option<&Attribute> {
         self.attributes.iter().find(|(key, _)| key == name).map(|(_, value)| value)

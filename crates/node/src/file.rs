@@ -107,6 +107,11 @@ impl FileState {
         self.opened.file.reader.as_ref()
     }
 
+    /// The opened file.
+    pub fn opened(&self) -> &Opened {
+        &self.opened
+    }
+
     /// Format, as in reports.
     pub fn format(&self) -> &'static str {
         self.opened.file.format.name()

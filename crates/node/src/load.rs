@@ -7,7 +7,7 @@ use kw_model::{Cancel, Catalogue, Code, DType, Result, WeightsError, WeightsRead
 use crate::buffers::Values;
 use crate::failure::to_json;
 use crate::job::Watch;
-use crate::opening::{Origin, open};
+use crate::opening::Opened;
 use crate::options::{ReadOptions, Verify};
 
 /// What a load gives: nothing in the model has changed yet.
@@ -22,13 +22,13 @@ pub struct Loaded {
     pub values: Values,
 }
 
-/// Matches a file with a tree and brings the values into memory.
+/// Matches an opened file with a tree and brings the values into memory.
 ///
 /// # Errors
-/// What opening, matching, reading and converting cause.
+/// What matching, reading and converting cause.
 pub fn load(
     tree: &str,
-    origin: Origin,
+    opened: &Opened,
     load_options: &LoadOptions,
     read_options: &ReadOptions,
     watch: &Watch,
@@ -36,7 +36,6 @@ pub fn load(
     let tree = ModelTree::from_json(tree)?;
     let verify = read_options.verify(Verify::Load) != Verify::Off;
     let placing = read_options.placing(verify, true)?;
-    let opened = open(origin, &read_options.limits())?;
     watch.cancel.check()?;
     let plan = plan_load(&tree, &opened.file, load_options)?;
     let located = |error: WeightsError| error.file(&opened.file.source_name).format(opened.file.format.name());

@@ -2,15 +2,18 @@
 
 use std::sync::{Arc, Mutex};
 
+use kw_keras::LoadOptions;
 use kw_model::{Code, Result, WeightsError};
 use napi::Env;
 use napi::bindgen_prelude::{ArrayBuffer, Object};
 use napi_derive::napi;
+use serde::Serialize;
 
 use crate::buffers::array_buffer;
-use crate::failure::{export, from_json, number, whole};
+use crate::failure::{export, from_json, number, to_json, whole};
 use crate::file::{Fetched, FileState, on_disk};
 use crate::job::{Job, Watch};
+use crate::load::load;
 use crate::native_job::{NativeJob, Outcome, values_object};
 use crate::opening::Origin;
 use crate::options::ReadOptions;
@@ -26,6 +29,16 @@ impl NativeFile {
     fn state(&self) -> Result<Arc<FileState>> {
         lock(&self.state).clone().ok_or_else(|| WeightsError::new(Code::Closed, "the file was closed"))
     }
+}
+
+/// What a whole-model file says beside its weights.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Texts {
+    model_config: Option<String>,
+    training_config: Option<String>,
+    keras_version: Option<String>,
+    backend: Option<String>,
 }
 
 fn index(value: f64) -> Result<usize> {
@@ -104,6 +117,34 @@ impl NativeFile {
     #[napi(catch_unwind)]
     pub fn attributes(&self, env: &Env, path: String) -> napi::Result<String> {
         export(env, || self.state()?.attributes(&path))
+    }
+
+    /// The texts of a whole-model file as JSON: `{ modelConfig, trainingConfig, kerasVersion, backend }`, null where
+    /// there is none.
+    #[napi(catch_unwind)]
+    pub fn whole_model(&self, env: &Env) -> napi::Result<String> {
+        export(env, || {
+            let whole = kw_keras::whole_model(&self.state()?.opened().file);
+            to_json(&Texts {
+                model_config: whole.model_config,
+                training_config: whole.training_config,
+                keras_version: whole.keras_version,
+                backend: whole.backend,
+            })
+        })
+    }
+
+    /// Work that matches this file with a model tree and reads its values; `takeLoad` gives them.
+    #[napi(catch_unwind)]
+    pub fn load(&self, env: &Env, tree: String, load_options: String, read_options: String) -> napi::Result<NativeJob> {
+        export(env, || {
+            let load_options: LoadOptions = from_json(&load_options, "options")?;
+            let read_options: ReadOptions = from_json(&read_options, "options")?;
+            let state = self.state()?;
+            Ok(NativeJob::new(Job::new(move |watch| {
+                Ok(Outcome::Load(load(&tree, state.opened(), &load_options, &read_options, watch)?))
+            })))
+        })
     }
 
     /// A tensor, here and now: `{ window, offset, byteLength }` or `{ buffers, places }`.

@@ -13,6 +13,7 @@ use crate::job::Job;
 use crate::load::load;
 use crate::native_file::origin;
 use crate::native_job::{NativeJob, Outcome, values_object};
+use crate::opening::open;
 use crate::options::ReadOptions;
 
 /// Work that matches a file with a model tree and reads its values; `takeLoad` gives them.
@@ -30,7 +31,8 @@ pub fn load_weights(
         let read_options: ReadOptions = from_json(&read_options, "options")?;
         let origin = origin(path, bytes)?;
         Ok(NativeJob::new(Job::new(move |watch| {
-            Ok(Outcome::Load(load(&tree, origin, &load_options, &read_options, watch)?))
+            let opened = open(origin, &read_options.limits())?;
+            Ok(Outcome::Load(load(&tree, &opened, &load_options, &read_options, watch)?))
         })))
     })
 }

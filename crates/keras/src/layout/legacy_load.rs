@@ -249,7 +249,8 @@ impl Legacy<'_> {
         if self.catalogue.group(GROUP).is_none() || node.kind != NodeKind::Optimizer {
             return Ok(());
         }
-        let (entries, variables) = (self.values(GROUP)?, node.saved_variables());
+        let entries = self.values(GROUP)?;
+        let variables = node.variables_of_file(entries.len());
         let fitted = if entries.len() == variables.len() {
             fit(self.tree, self.catalogue, node.label(), &variables, self.pieces(&entries)?)
         } else {

@@ -260,8 +260,8 @@ impl<'a> Loader<'a> {
                 "the file has no group \"vars\" at its root, which tf_keras writes",
             ));
         }
-        let variables = node.saved_variables();
         let found = self.index.len(&group);
+        let variables = node.variables_of_file(found);
         let label = node.label();
         if node.kind == NodeKind::Optimizer && found != variables.len() {
             let message = format!(
