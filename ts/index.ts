@@ -13,8 +13,10 @@ export type { JobOptions, Progress } from "./io/job.ts";
 export type { LoadOptions, LoadReport, LoadSyncOptions, SkippedLayer } from "./io/load.ts";
 export { openWeights, openWeightsSync, WeightsFile } from "./io/open.ts";
 export type { Attribute, OpenOptions, TensorEntry, VerifyReport } from "./io/open.ts";
+export { loadModel, loadModelSync, type LoadModelOptions, type LoadModelSyncOptions } from "./io/load_model.ts";
 export type { Overwrite, OverwriteSync } from "./io/overwrite.ts";
 export type { SaveContents, SaveOptions, SaveReport, SaveSyncOptions } from "./io/save.ts";
+export type { SaveModelOptions, SaveModelSyncOptions } from "./io/save_model.ts";
 export type { Limits, ReadOptions, Source } from "./io/source.ts";
 export type { HeldVariable, Target } from "./io/target.ts";
 export { loadWeights, loadWeightsSync, saveWeights, saveWeightsSync } from "./io/verbs.ts";
@@ -38,9 +40,19 @@ export type { Structure } from "./model/structure.ts";
 export type { SummaryOptions } from "./model/summary.ts";
 export { Symbolic, type CallArgument } from "./model/symbolic.ts";
 export { describe, modelTreeVersion } from "./model/tree.ts";
-export type { Description, ModelTree, TreeAttribute, TreeNode, TreeTracked, TreeVariable } from "./model/tree.ts";
 export type { TreeEdge, TreeTrackable } from "./model/trackables.ts";
+export { Optimizer, type OptimizerSetting } from "./optimizers/optimizer.ts";
+export type {
+  DescribeOptions,
+  Description,
+  ModelTree,
+  TreeAttribute,
+  TreeNode,
+  TreeTracked,
+  TreeVariable,
+} from "./model/tree.ts";
 export { Variable } from "./model/variable.ts";
 export { setRandomSeed } from "./random.ts";
 export { dtypes, isDType, isTensor, Tensor, tensor } from "./tensor.ts";
 export type { DType, RawArray, RawArrayOf, TensorDType, TypedArray } from "./tensor.ts";
+export type { CompileOptions } from "./training/compilation.ts";

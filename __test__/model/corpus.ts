@@ -4,7 +4,7 @@ import { fileURLToPath } from "node:url";
 import type { Flavor } from "../../ts/model/flavor.ts";
 import type { ModelTree } from "../../ts/model/tree.ts";
 
-const own = fileURLToPath(new URL("../fixtures", import.meta.url));
+export const own = fileURLToPath(new URL("../fixtures", import.meta.url));
 const beside = fileURLToPath(new URL("../../../shared/corpus", import.meta.url));
 const given = process.env["KERAS_WEIGHTS_CORPUS"];
 

@@ -16,10 +16,33 @@ const keras2Version = "2.15.0";
 /** A model as its Keras' `to_json()` writes it. What came from a config keeps the parts that we do not know. */
 export function writeModel(model: Model): JsonObject {
   const entry = writeLayer(model);
-  if (model.flavor === "keras3") return { ...entry, compile_config: entry["compile_config"] ?? {} };
+  if (model.flavor === "keras3") {
+    const compiled = model.compilation?.compileConfig() ?? entry["compile_config"] ?? {};
+    return { ...writeArchiveModel(model, undefined), compile_config: compiled };
+  }
   const { class_name: className = model.className, config = {} } = entry;
   const { keras_version: version = keras2Version, backend = "tensorflow" } = model.source ?? {};
   return { class_name: className, config, keras_version: version, backend };
+}
+
+/** The `config.json` of a `.keras` archive. */
+export function writeArchiveModel(model: Model, compileConfig: JsonObject | undefined): JsonObject {
+  const entry = writeLayer(model);
+  const {
+    module = null,
+    class_name: className = model.className,
+    config = {},
+    registered_name: registered = null,
+    build_config: build = null,
+  } = entry;
+  return {
+    module,
+    class_name: className,
+    config,
+    registered_name: registered,
+    ...(build !== null && { build_config: build }),
+    ...(compileConfig !== undefined && { compile_config: compileConfig }),
+  };
 }
 
 /** A layer as an entry of a config: class, config, and the shapes it was built with. */

@@ -1,6 +1,6 @@
 import { viewOf, type DType, type RawArray } from "../dtype.ts";
 import { WeightsError, type WeightsErrorCode, type WeightsErrorDetail } from "../errors.ts";
-import { calling, type NativeJob } from "../native.ts";
+import { calling, type NativeFile, type NativeJob } from "../native.ts";
 import { argumentError, done, finished, onlyKnown, type JobOptions } from "./job.ts";
 import { readOptionNames, readOptions, splitSource, type ReadOptions, type Source } from "./source.ts";
 import type { HeldVariable, Target } from "./target.ts";
@@ -56,18 +56,21 @@ export interface LoadReport {
 
 const optionNames = [...readOptionNames, "skipMismatch", "byName", "cast", "objectsToSkip", "onWarning"];
 
-function begin(target: Target, source: Source, options: LoadSyncOptions): NativeJob {
-  const [path, bytes] = splitSource(source);
+/** Load options in the form that the addon takes. */
+function matchOptions(target: Target, options: LoadSyncOptions): string {
   const objectsToSkip = (options.objectsToSkip ?? []).map((object) => {
     const node = target.nodes.indexOf(object);
     if (node === -1) throw argumentError("objectsToSkip names a layer that is not in this model");
     return node;
   });
   const { skipMismatch, byName, cast } = options;
-  const loadOptions = JSON.stringify({ skipMismatch, byName, cast, objectsToSkip });
-  return calling((addon) =>
-    addon.loadWeights(JSON.stringify(target.tree), path, bytes, loadOptions, readOptions(options)),
-  );
+  return JSON.stringify({ skipMismatch, byName, cast, objectsToSkip });
+}
+
+function begin(target: Target, source: Source, options: LoadSyncOptions): NativeJob {
+  const [path, bytes] = splitSource(source);
+  const [tree, match] = [JSON.stringify(target.tree), matchOptions(target, options)];
+  return calling((addon) => addon.loadWeights(tree, path, bytes, match, readOptions(options)));
 }
 
 /** What the addon brought. */
@@ -138,4 +141,19 @@ export function loadIntoSync(target: Target, source: Source, options: LoadSyncOp
   onlyKnown(options, optionNames);
   const versions = target.variables.map(({ version }) => version);
   return apply(target, versions, done(begin(target, source, options), take), options);
+}
+
+/** The load of an opened file into a model that was just made from it, with the optimizer where there is one. */
+export interface WholeLoad {
+  readonly job: NativeJob;
+  /** Puts the values in place once the job is done. */
+  readonly finish: (job: NativeJob) => LoadReport;
+}
+
+/** Begins to load everything that a whole-model file holds. */
+export function beginWhole(target: Target, file: NativeFile, options: LoadSyncOptions): WholeLoad {
+  const versions = target.variables.map(({ version }) => version);
+  const match = JSON.stringify({ includeOptimizer: true });
+  const job = calling(() => file.load(JSON.stringify(target.tree), match, readOptions(options)));
+  return { job, finish: (done) => apply(target, versions, take(done), options) };
 }

@@ -70,13 +70,22 @@ interface Item {
   readonly byteLength: number;
 }
 
+/** What makes a file one of a whole model: JSON texts. */
+export interface WholeTexts {
+  readonly modelConfig?: string;
+  readonly trainingConfig?: string | undefined;
+  /** Of archives. */
+  readonly dateSaved?: string;
+}
+
 function plan(
   target: Target,
   path: string,
   { saveFormat, tfLayout, includeOptimizer, maxShardSize, maxShardBytes, overwrite = true }: SaveOptions,
+  texts: WholeTexts,
 ): NativeSave {
   const contents: SaveContents = { saveFormat, tfLayout, includeOptimizer, maxShardSize, maxShardBytes };
-  const options = JSON.stringify({ ...contents, overwrite: mayReplace(overwrite) });
+  const options = JSON.stringify({ ...contents, overwrite: mayReplace(overwrite), ...texts });
   return calling((addon) => addon.planSave(JSON.stringify(target.tree), path, options));
 }
 
@@ -217,12 +226,13 @@ export async function saveFrom(
   target: Target,
   destination: string | URL,
   options: SaveOptions = {},
+  texts: WholeTexts = {},
 ): Promise<SaveReport> {
   onlyKnown(options, [...contentNames, "snapshot", "signal", "onProgress"]);
   const { signal, overwrite = true, snapshot = false } = options;
   signal?.throwIfAborted();
   const path = pathOf(destination);
-  const save = plan(target, path, options);
+  const save = plan(target, path, options, texts);
   try {
     const replaced = existing(save, path);
     if (mustAsk(replaced, overwrite)) {
@@ -252,10 +262,15 @@ export async function saveFrom(
 }
 
 /** {@link saveFrom}, here and now. */
-export function saveFromSync(target: Target, destination: string | URL, options: SaveSyncOptions = {}): SaveReport {
+export function saveFromSync(
+  target: Target,
+  destination: string | URL,
+  options: SaveSyncOptions = {},
+  texts: WholeTexts = {},
+): SaveReport {
   onlyKnown(options, contentNames);
   const path = pathOf(destination);
-  const save = plan(target, path, options);
+  const save = plan(target, path, options, texts);
   const { overwrite = true } = options;
   const replaced = existing(save, path);
   if (mustAsk(replaced, overwrite) && !askSync(replaced, overwrite)) return cancelled(save, path);

@@ -1,12 +1,12 @@
 import type { Layer } from "../model/layer.ts";
-import { describe } from "../model/tree.ts";
+import { describe, type DescribeOptions } from "../model/tree.ts";
 import { loadInto, loadIntoSync, type LoadOptions, type LoadReport, type LoadSyncOptions } from "./load.ts";
 import { saveFrom, saveFromSync, type SaveOptions, type SaveReport, type SaveSyncOptions } from "./save.ts";
 import type { Source } from "./source.ts";
 import type { Target } from "./target.ts";
 
-function targetOf(model: Layer | Target): Target {
-  return "tree" in model ? model : describe(model);
+function targetOf(model: Layer | Target, options?: DescribeOptions): Target {
+  return "tree" in model ? model : describe(model, options);
 }
 
 /** `model.loadWeights` for anything that can be described: a model or layer, or what {@link describe} gives. */
@@ -25,7 +25,7 @@ export async function saveWeights(
   destination: string | URL,
   options?: SaveOptions,
 ): Promise<SaveReport> {
-  return saveFrom(targetOf(model), destination, options);
+  return saveFrom(targetOf(model, { optimizers: "trained" }), destination, options);
 }
 
 /** {@link saveWeights}, here and now. */
@@ -34,5 +34,5 @@ export function saveWeightsSync(
   destination: string | URL,
   options?: SaveSyncOptions,
 ): SaveReport {
-  return saveFromSync(targetOf(model), destination, options);
+  return saveFromSync(targetOf(model, { optimizers: "trained" }), destination, options);
 }

@@ -2,6 +2,7 @@ import type { JsonObject } from "../config/json.ts";
 import { loadInto, loadIntoSync, type LoadOptions, type LoadReport, type LoadSyncOptions } from "../io/load.ts";
 import { saveFrom, saveFromSync, type SaveOptions, type SaveReport, type SaveSyncOptions } from "../io/save.ts";
 import type { Source } from "../io/source.ts";
+import type { Optimizer } from "../optimizers/optimizer.ts";
 import type { Tensor, TypedArray } from "../tensor.ts";
 import { isKnown, knownShape, placeholders, shapesOf } from "./call_shapes.ts";
 import { fail } from "./failure.ts";
@@ -123,12 +124,12 @@ export abstract class Layer extends LayerState {
    * ERR_WEIGHTS_CHANGED when values changed meanwhile.
    */
   async saveWeights(destination: string | URL, options?: SaveOptions): Promise<SaveReport> {
-    return saveFrom(describe(this), destination, options);
+    return saveFrom(describe(this, { optimizers: "trained" }), destination, options);
   }
 
   /** {@link saveWeights}, here and now. */
   saveWeightsSync(destination: string | URL, options?: SaveSyncOptions): SaveReport {
-    return saveFromSync(describe(this), destination, options);
+    return saveFromSync(describe(this, { optimizers: "trained" }), destination, options);
   }
 
   /**
@@ -254,6 +255,11 @@ export abstract class Layer extends LayerState {
     inScope(this.openScope(true), () => {
       this.buildWith(shapes);
     });
+  }
+
+  /** @internal The optimizer of a compiled model, with its variables made as far as they can be. */
+  heldOptimizer(): Optimizer | undefined {
+    return undefined;
   }
 
   /** @internal Calls on symbolic tensors, in order. */

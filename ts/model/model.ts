@@ -12,6 +12,10 @@ import { isSymbolic, Symbolic, type CallArgument } from "./symbolic.ts";
 import { describeSummary, type SummaryOptions } from "./summary.ts";
 import { writeModel } from "../config/write.ts";
 import type { JsonObject } from "../config/json.ts";
+import { saveModel, saveModelSync, type SaveModelOptions, type SaveModelSyncOptions } from "../io/save_model.ts";
+import type { SaveReport } from "../io/save.ts";
+import type { Optimizer } from "../optimizers/optimizer.ts";
+import { Compilation, type CompileOptions } from "../training/compilation.ts";
 
 /** What every model may be given. */
 export interface ModelOptions extends LayerOptions {
@@ -41,6 +45,7 @@ export interface ModelOptions extends LayerOptions {
 export abstract class Model extends Layer {
   static override readonly className: string = "Model";
   readonly #graph: Graph | undefined;
+  #compilation: Compilation | undefined;
 
   constructor(options: ModelOptions = {}, name?: ObjectName | PerFlavor<NamePrefix>) {
     super({ ...options, flavor: options.flavor ?? defaultFlavor }, name);
@@ -109,6 +114,67 @@ export abstract class Model extends Layer {
   /** The model as Keras' `to_json()` writes it, without weights. */
   toJSON(): JsonObject {
     return writeModel(this);
+  }
+
+  /**
+   * Says how Keras shall train it: data that whole-model files keep. Nothing trains here.
+   *
+   * ```ts
+   * model.compile({ optimizer: "adam", loss: "mse", metrics: ["mae"] });
+   * await model.save("to-train.keras");
+   * ```
+   *
+   * @throws ERR_WEIGHTS_CONFIG for an optimizer's config without a class name.
+   */
+  compile(options: CompileOptions = {}): void {
+    this.#compilation = Compilation.of(options, this.flavor);
+  }
+
+  /** The optimizer that it was compiled with, or that came with the file. */
+  get optimizer(): Optimizer | undefined {
+    return this.#compilation?.optimizer;
+  }
+
+  /** @internal How it was compiled. */
+  get compilation(): Compilation | undefined {
+    return this.#compilation;
+  }
+
+  /** @internal Whether its class says its config. */
+  givesConfig(): boolean {
+    return this.getConfig !== Layer.prototype.getConfig;
+  }
+
+  /** @internal Takes over how it was compiled from a file. */
+  compileFrom(compilation: Compilation): void {
+    this.#compilation = compilation;
+  }
+
+  /** @internal */
+  override heldOptimizer(): Optimizer | undefined {
+    const optimizer = this.#compilation?.optimizer;
+    if (optimizer !== undefined && !optimizer.built && this.built) optimizer.build(this.trainableWeights);
+    return optimizer;
+  }
+
+  /**
+   * Saves the whole model: config, weights, how it was compiled, and the optimizer with its state. `.keras` or `.h5`,
+   * by the suffix.
+   *
+   * ```ts
+   * const model = await loadModel("mnist.keras");
+   * await model.save("copy.h5", { overwrite: false });
+   * ```
+   *
+   * @throws ERR_WEIGHTS_CONFIG for a model whose class is not Keras' own and gives no config; what `saveWeights` throws.
+   */
+  async save(destination: string | URL, options?: SaveModelOptions): Promise<SaveReport> {
+    return saveModel(this, destination, options);
+  }
+
+  /** {@link save}, here and now. */
+  saveSync(destination: string | URL, options?: SaveModelSyncOptions): SaveReport {
+    return saveModelSync(this, destination, options);
   }
 
   /** Input shapes, nested as the inputs are; undefined before they are known. */

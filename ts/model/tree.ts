@@ -1,6 +1,7 @@
 import type { Json } from "../config/json.ts";
 import { walked, type AttributeValue } from "./attributes.ts";
 import type { Flavor } from "./flavor.ts";
+import { Optimizer } from "../optimizers/optimizer.ts";
 import type { Layer } from "./layer.ts";
 import type { ModelKind } from "./model_kind.ts";
 import { trackablesOf, type TreeEdge } from "./trackables.ts";
@@ -39,7 +40,7 @@ export interface TreeNode {
   /** Python class name. */
   readonly class: string;
   readonly name: string | null;
-  readonly kind: "layer" | ModelKind;
+  readonly kind: "layer" | "optimizer" | ModelKind;
   readonly built: boolean;
   readonly trainable: boolean;
   /** Own variables by the list they were created into; freezing does not move them. */
@@ -68,7 +69,7 @@ export interface ModelTree {
 /** A tree with what its numbers stand for. */
 export interface Description {
   readonly tree: ModelTree;
-  readonly nodes: readonly Layer[];
+  readonly nodes: readonly (Layer | Optimizer)[];
   readonly variables: readonly Variable[];
 }
 
@@ -86,16 +87,30 @@ class Numbering<T> {
   }
 }
 
+/** What {@link describe} may be told. */
+export interface DescribeOptions {
+  /**
+   * Optimizers of compiled models: with all their variables (default, what a file is loaded into), without variables
+   * that never got a value (what is saved), or not at all.
+   */
+  readonly optimizers?: "all" | "trained" | "none";
+}
+
 /** Describes a model, or any layer on its own, with all that hangs below it. */
-export function describe(root: Layer): Description {
+export function describe(root: Layer, { optimizers = "all" }: DescribeOptions = {}): Description {
   root.settle();
-  const layers = new Numbering<Layer>();
+  const objects = new Numbering<Layer | Optimizer>();
   const variables = new Numbering<Variable>();
-  layers.numberOf(root);
+  objects.numberOf(root);
   const nodes: TreeNode[] = [];
   // The list grows while it is walked: describing a node numbers what it leads to.
-  for (let next = layers.items[0]; next !== undefined; next = layers.items[nodes.length]) {
-    nodes.push(describeNode(next, layers, variables));
+  for (let next = objects.items[0]; next !== undefined; next = objects.items[nodes.length]) {
+    if (next instanceof Optimizer) {
+      nodes.push(describeOptimizer(next, variables, optimizers === "trained" && !next.hasState));
+      continue;
+    }
+    const held = optimizers === "none" ? undefined : next.heldOptimizer();
+    nodes.push(describeNode(next, objects, variables, held));
   }
   const tree: ModelTree = {
     version: modelTreeVersion,
@@ -104,20 +119,41 @@ export function describe(root: Layer): Description {
     variables: variables.items.map((variable) => describeVariable(variable, variables)),
     nodes,
   };
-  return { tree, nodes: layers.items, variables: variables.items };
+  return { tree, nodes: objects.items, variables: variables.items };
 }
 
-function describeNode(layer: Layer, layers: Numbering<Layer>, variables: Numbering<Variable>): TreeNode {
+/** Its own list has what it has before any training: files of models that were only compiled hold no more. */
+function describeOptimizer(optimizer: Optimizer, variables: Numbering<Variable>, fresh: boolean): TreeNode {
+  const number = (variable: Variable): number => variables.numberOf(variable);
+  return {
+    class: optimizer.className,
+    name: optimizer.name,
+    kind: "optimizer",
+    built: true,
+    trainable: true,
+    trainableVariables: [],
+    nonTrainableVariables: optimizer.ownVariables.map(number),
+    ...(!fresh && optimizer.built && { saved: optimizer.variables.map(number) }),
+  };
+}
+
+function describeNode(
+  layer: Layer,
+  objects: Numbering<Layer | Optimizer>,
+  variables: Numbering<Variable>,
+  optimizer: Optimizer | undefined,
+): TreeNode {
   layer.settle();
   const own = layer.ownVariables();
   const saved = layer.savedVariables();
-  const number = (item: Layer): number => layers.numberOf(item);
+  const number = (item: Layer): number => objects.numberOf(item);
   const listed = layer.listedLayers().map(number);
   const sublayers = layer.trackedValues().map((value) => tracked(value, layer.flavor, number));
-  const attributes = layer.attributes().flatMap(([name, value]) => {
+  const attributes = layer.attributes().flatMap(([name, value]): (readonly [string, TreeAttribute])[] => {
     const seen = walked(value, layer.flavor);
-    return seen === undefined ? [] : [[name, attribute(seen, number)] as const];
+    return seen === undefined ? [] : [[name, attribute(seen, number)]];
   });
+  if (optimizer !== undefined) attributes.push(["optimizer", { node: objects.numberOf(optimizer) }]);
   const converter = layer.converter();
   const trackables = trackablesOf(layer, attributes, {
     node: number,

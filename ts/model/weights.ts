@@ -1,4 +1,5 @@
 import { weightOrders } from "./orders.ts";
+import { Optimizer } from "../optimizers/optimizer.ts";
 import { isTensor, type Tensor, type TypedArray } from "../tensor.ts";
 import { fail } from "./failure.ts";
 import type { Layer } from "./layer.ts";
@@ -19,7 +20,7 @@ const cache = new WeakMap<Layer, { readonly version: number; readonly lists: Wei
 export function weightLists(layer: Layer): WeightLists {
   const known = cache.get(layer);
   if (known?.version === structureVersion()) return known.lists;
-  const { tree, variables } = describe(layer);
+  const { tree, variables } = describe(layer, { optimizers: "none" });
   const orders = weightOrders(JSON.stringify(tree));
   const pick = (numbers: readonly number[]): Variable[] =>
     numbers.map((number) => variables[number]).filter((variable) => variable !== undefined);
@@ -76,7 +77,8 @@ function checkValue(variable: Variable, value: Tensor | TypedArray | undefined, 
 
 function ownersOf(root: Layer): Map<Variable, string> {
   const owners = new Map<Variable, string>();
-  for (const layer of describe(root).nodes) {
+  for (const layer of describe(root, { optimizers: "none" }).nodes) {
+    if (layer instanceof Optimizer) continue;
     const { trainable, nonTrainable } = layer.ownVariables();
     for (const variable of [...trainable, ...nonTrainable]) if (!owners.has(variable)) owners.set(variable, layer.name);
   }

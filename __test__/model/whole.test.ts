@@ -1,0 +1,282 @@
+// Whole models: loaded from the files of real Keras, saved, and loaded again.
+import { copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import {
+  clearSession,
+  describe,
+  isWeightsError,
+  Layer,
+  layers,
+  loadModel,
+  loadModelSync,
+  Model,
+  modelFromConfig,
+  openWeights,
+  registerLayer,
+  sequential,
+  type Shape,
+  type WeightsWarning,
+} from "keras-weights";
+import { afterAll, expect, test } from "vitest";
+
+import { corpusRoot, expectedOf, samples, sha256, type Sample } from "../support/corpus.ts";
+import { canonical } from "./canonical.ts";
+
+const folder = mkdtempSync(join(tmpdir(), "kw-whole-"));
+afterAll(() => {
+  rmSync(folder, { recursive: true, force: true });
+});
+
+const names = ["full.h5", "legacy_full.h5", "model.keras", "v3.keras"];
+/** Quantized and low-rank weights are not made from configs yet. */
+const later = /^(lora|lora_int8|quant_int4|quant_int8)$/u;
+
+const files = samples().flatMap((sample) =>
+  (later.test(sample.model) ? [] : names)
+    .filter((name) => existsSync(join(sample.folder, name)))
+    .map((name) => ({ sample, name })),
+);
+
+/** Classes of ours that some of Keras' models are made of: no config can say what they are. */
+const custom = /^(many_weights|subclassed|nested_containers|functional_with_attrs)$/u;
+
+function digests(model: Model): string[] {
+  return model.getWeights().map(({ data }) => sha256(data));
+}
+
+function expected(sample: Sample): string[] {
+  return expectedOf(sample).get_weights.map((weight) => weight.sha256);
+}
+
+function adam(flavor: "k2" | "k3"): string {
+  return join(corpusRoot, "compiled_adam", flavor, flavor === "k2" ? "full.h5" : "legacy_full.h5");
+}
+
+test("there are files of both Kerases", () => {
+  expect(files.length).toBeGreaterThan(10);
+});
+
+test.each(files.map(({ sample, name }) => ({ sample, name, title: `${sample.id} ${name}` })))(
+  "$title",
+  async ({ sample, name }) => {
+    const path = join(sample.folder, name);
+    const warnings: WeightsWarning[] = [];
+    const onWarning = (warning: WeightsWarning): number => warnings.push(warning);
+    if (custom.test(sample.model)) {
+      await expect(loadModel(path)).rejects.toSatisfy(
+        (error) => isWeightsError(error, "ERR_WEIGHTS_UNKNOWN_LAYER") || isWeightsError(error, "ERR_WEIGHTS_CONFIG"),
+      );
+      return;
+    }
+    // Automatic names of layers inside layers count up within a process.
+    clearSession();
+    const model = await loadModel(path, { onWarning });
+    expect(warnings).toEqual([]);
+    expect(model.flavor).toBe(sample.flavor);
+    expect(digests(model)).toEqual(expected(sample));
+    for (const suffix of ["h5", "keras"]) {
+      const copy = join(folder, `copy.${suffix}`);
+      const report = await model.save(copy);
+      expect(report.format).toBe(suffix === "h5" ? "legacy_h5" : "keras");
+      clearSession();
+      const again = await loadModel(copy, { onWarning });
+      expect(warnings).toEqual([]);
+      expect(digests(again)).toEqual(digests(model));
+      expect(canonical(describe(again).tree)).toEqual(canonical(describe(model).tree));
+      expect(meaning(again.toJSON())).toEqual(meaning(model.toJSON()));
+      expect(optimizerState(again)).toEqual(optimizerState(model));
+    }
+  },
+);
+
+/** A config without what HDF5 files do not keep: modules, build shapes, and numbers of shared objects. */
+function meaning(config: unknown): unknown {
+  const left = new Set([
+    "module",
+    "registered_name",
+    "build_config",
+    "shared_object_id",
+    "keras_version",
+    "compile_config",
+  ]);
+  if (Array.isArray(config)) return config.map(meaning);
+  if (typeof config !== "object" || config === null) return config;
+  const entries = Object.entries(config).filter(([key]) => !left.has(key));
+  return Object.fromEntries(entries.map(([key, value]) => [key, meaning(value)]));
+}
+
+function optimizerState(model: Model): unknown {
+  const { optimizer } = model;
+  return optimizer && [optimizer.serialize(), optimizer.variables.map((v) => [v.path, v.shape, sha256(v.read())])];
+}
+
+const warned = (): { warnings: WeightsWarning[]; onWarning: (warning: WeightsWarning) => void } => {
+  const warnings: WeightsWarning[] = [];
+  return { warnings, onWarning: (warning) => warnings.push(warning) };
+};
+
+test.each([
+  ["k2", 13, 3n],
+  ["k3", 14, 3n],
+] as const)("the optimizer of compiled_adam %s", (short, count, steps) => {
+  const model = loadModelSync(adam(short));
+  const { optimizer } = model;
+  expect(optimizer?.className).toBe("Adam");
+  expect(optimizer?.variables.length).toBe(count);
+  expect(optimizer?.variables[0]?.read()[0]).toBe(steps);
+  expect(optimizer?.getConfig()["learning_rate"]).toBe(0.009999999776482582);
+  const slots = optimizer!.variables.slice(short === "k2" ? 1 : 2);
+  expect(slots.every((slot) => slot.value?.some((value) => value !== 0))).toBe(true);
+});
+
+test("without its training", async () => {
+  const model = await loadModel(adam("k3"), { compile: false });
+  expect(model.optimizer).toBeUndefined();
+  const bare = join(folder, "bare.h5");
+  await model.save(bare);
+  const file = await openWeights(bare);
+  expect(Object.keys(file.attributes())).not.toContain("training_config");
+  expect(file.groups()).not.toContain("optimizer_weights");
+  expect((await loadModel(bare)).optimizer).toBeUndefined();
+
+  const trained = await loadModel(adam("k3"));
+  await trained.save(bare, { includeOptimizer: false });
+  expect((await loadModel(bare)).optimizer).toBeUndefined();
+});
+
+test.each(["k2", "k3"] as const)("what a whole-model file of %s says at its root", async (short) => {
+  const path = join(folder, "root.h5");
+  await (await loadModel(adam(short))).save(path);
+  const [ours, theirs] = [await openWeights(path), await openWeights(adam(short))];
+  const [mine, keras] = [ours.attributes(), theirs.attributes()];
+  expect(Object.keys(mine).sort()).toEqual(Object.keys(keras).sort());
+  const parsed = (value: unknown): unknown => JSON.parse(value as string);
+  expect(parsed(mine["model_config"])).toEqual(parsed(keras["model_config"]));
+  // Keras 3 does not find its own short names again when it loads.
+  const long = JSON.stringify(parsed(keras["training_config"]))
+    .replace('"loss":"mse"', '"loss":"mean_squared_error"')
+    .replace('"metrics":["mae"]', '"metrics":["mean_absolute_error"]');
+  expect(parsed(mine["training_config"])).toEqual(short === "k3" ? JSON.parse(long) : parsed(keras["training_config"]));
+  expect(ours.attributes("optimizer_weights")).toEqual(theirs.attributes("optimizer_weights"));
+  expect(ours.attributes("model_weights")).toEqual(theirs.attributes("model_weights"));
+});
+
+test("weights files of compiled models keep the optimizer where Keras keeps it", async () => {
+  const model = await loadModel(adam("k3"));
+  const [weights, legacy] = [join(folder, "c.weights.h5"), join(folder, "c.h5")];
+  await model.saveWeights(weights);
+  await model.saveWeights(legacy);
+  const file = await openWeights(weights);
+  expect(file.entries().filter(({ path }) => path.startsWith("optimizer/vars/")).length).toBe(14);
+  expect(file.attributes("optimizer/vars")).toEqual({ name: "adam" });
+  expect((await openWeights(legacy)).groups().filter((path) => path.includes("optimizer"))).toEqual([]);
+
+  const { warnings, onWarning } = warned();
+  const other = modelFromConfig(model.toJSON());
+  other.compile({ optimizer: { class_name: "Adam", config: { learning_rate: 0.5 } }, loss: "mse" });
+  await other.loadWeights(weights, { onWarning });
+  expect(warnings).toEqual([]);
+  expect(other.optimizer?.getConfig()["learning_rate"]).toBe(0.009999999776482582);
+  expect(digestsOf(other)).toEqual(digestsOf(model));
+
+  await model.saveWeights(weights, { includeOptimizer: false });
+  expect((await openWeights(weights)).groups().filter((path) => path.includes("optimizer"))).toEqual([]);
+});
+
+function digestsOf(model: Model): string[] | undefined {
+  return model.optimizer?.variables.map((variable) => sha256(variable.read()));
+}
+
+test("another number of optimizer variables is a warning", async () => {
+  const { warnings, onWarning } = warned();
+  const model = await loadModel(adam("k3"));
+  const weights = join(folder, "d.weights.h5");
+  await model.saveWeights(weights);
+  model.compile({ optimizer: "adagrad" });
+  const report = await model.loadWeights(weights, { onWarning });
+  expect(warnings.map(({ code }) => code)).toEqual(["WARN_WEIGHTS_SKIPPED_OPTIMIZER"]);
+  expect(report.loaded.length).toBe(8);
+  expect(model.optimizer?.variables[0]?.value).toBeUndefined();
+});
+
+test("a model that was only compiled", async () => {
+  const model = sequential([layers.input([3]), layers.dense(2)]);
+  model.compile({ optimizer: { class_name: "SGD", config: { learning_rate: 1, momentum: 0.5 } }, loss: "mse" });
+  const path = join(folder, "fresh.h5");
+  await model.save(path);
+  const file = await openWeights(path);
+  expect(file.attributes("optimizer_weights")["weight_names"]).toEqual(
+    ["SGD/iteration", "SGD/learning_rate"].map((name) => name.replace("SGD", "sgd")),
+  );
+  // Keras takes no integer for a learning rate.
+  expect(file.attributes()["training_config"]).toContain('"learning_rate":1.0');
+  const { warnings, onWarning } = warned();
+  const again = await loadModel(path, { onWarning });
+  expect(warnings).toEqual([]);
+  expect(again.optimizer?.getConfig()).toMatchObject({ learning_rate: 1, momentum: 0.5, name: "sgd" });
+});
+
+test("an optimizer of an unknown class goes through as data", async () => {
+  const model = await loadModel(adam("k3"));
+  const path = join(folder, "own.h5");
+  await model.save(path);
+  // The class name in the file, by another one of the same length.
+  const bytes = readFileSync(path);
+  const at = bytes.indexOf('"class_name":"Adam"');
+  bytes.write('"class_name":"Mine"', at);
+  const own = await loadModel(new Uint8Array(bytes));
+  expect(own.optimizer?.className).toBe("Mine");
+  expect(own.optimizer?.variables.map((variable) => variable.path)).toEqual(
+    model.optimizer?.variables.map((variable) => variable.path),
+  );
+  expect(digestsOf(own)).toEqual(digestsOf(model));
+});
+
+test("a file of weights alone", async () => {
+  const file = join(corpusRoot, "mnist_dense", "k3", "model.weights.h5");
+  await expect(loadModel(file)).rejects.toMatchObject({
+    code: "ERR_WEIGHTS_CONFIG",
+    message: `${file} has no model config: it holds weights alone. Build the model and use model.loadWeights()`,
+  });
+  expect(() => loadModelSync(file)).toThrow("has no model config");
+});
+
+test("unknown layers are named, registered ones are made", async () => {
+  const path = join(folder, "scale.h5");
+  class WholeScale extends Layer {
+    static override readonly className = "WholeScale";
+    override build(): void {
+      this.addWeight({ name: "scale", shape: [], initializer: "ones" });
+    }
+  }
+  const model = sequential([layers.input([3]), new WholeScale(), layers.dense(2)]);
+  await model.save(path);
+  await expect(loadModel(path)).rejects.toMatchObject({ code: "ERR_WEIGHTS_UNKNOWN_LAYER", found: "WholeScale" });
+  registerLayer(WholeScale);
+  expect(digests(await loadModel(path))).toEqual(digests(model));
+});
+
+test("names that are of no whole model, and classes without a config", async () => {
+  const model = sequential([layers.input([3]), layers.dense(2)]);
+  await expect(model.save(join(folder, "x"))).rejects.toMatchObject({ code: "ERR_WEIGHTS_FORMAT" });
+  class Own extends Model {
+    static override readonly className = "Own";
+    dense = layers.dense(2);
+    override build(shape: Shape): void {
+      this.dense.build(shape);
+    }
+  }
+  const own = new Own();
+  own.build([null, 3]);
+  await expect(own.save(join(folder, "own.h5"))).rejects.toMatchObject({ code: "ERR_WEIGHTS_CONFIG" });
+});
+
+test("an existing file stays when it may not be replaced", async () => {
+  const model = sequential([layers.input([3]), layers.dense(2)]);
+  const path = join(folder, "kept.h5");
+  copyFileSync(adam("k3"), path);
+  await expect(model.save(path, { overwrite: false })).rejects.toMatchObject({ code: "ERR_WEIGHTS_EXISTS" });
+  expect(readFileSync(path)).toEqual(readFileSync(adam("k3")));
+});

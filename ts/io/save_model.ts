@@ -1,0 +1,85 @@
+import { writeLegacyModel } from "../config/legacy.ts";
+import { pythonJson } from "../config/python_json.ts";
+import { writeArchiveModel } from "../config/write.ts";
+import { fail } from "../model/failure.ts";
+import type { Model } from "../model/model.ts";
+import { describe } from "../model/tree.ts";
+import { saveFrom, saveFromSync, type SaveOptions, type SaveReport, type SaveSyncOptions } from "./save.ts";
+import type { SaveContents, WholeTexts } from "./save.ts";
+import { pathOf } from "./source.ts";
+
+/** How to save a whole model, without waiting. `saveFormat` is `"keras"` or `"h5"`. */
+export type SaveModelSyncOptions = SaveSyncOptions;
+
+/** How to save a whole model. `saveFormat` is `"keras"` or `"h5"`. */
+export type SaveModelOptions = SaveOptions;
+
+interface Whole {
+  readonly texts: WholeTexts;
+  readonly saveFormat: "archive" | "legacy_h5";
+}
+
+const formats: Readonly<Record<string, Whole["saveFormat"]>> = {
+  keras: "archive",
+  h5: "legacy_h5",
+  hdf5: "legacy_h5",
+  legacy_h5: "legacy_h5",
+};
+
+function formatOf(path: string, saveFormat: string | undefined): Whole["saveFormat"] {
+  const known = formats[saveFormat ?? /\.(keras|h5|hdf5)$/u.exec(path)?.[1] ?? ""];
+  if (known !== undefined) return known;
+  const what = saveFormat === undefined ? `the name ${path}` : `saveFormat ${JSON.stringify(saveFormat)}`;
+  return fail("ERR_WEIGHTS_FORMAT", `${what} is of no format for whole models: there are .keras and .h5`, {
+    file: path,
+  });
+}
+
+/** Keras asks a class for its config; only a class that is registered can be made from it again. */
+function needConfig(model: Model, format: Whole["saveFormat"]): void {
+  if (model.kind !== "model") return;
+  if (model.givesConfig() && !(format === "legacy_h5" && model.flavor === "keras2")) return;
+  fail(
+    "ERR_WEIGHTS_CONFIG",
+    `"${model.name}" is of the class ${model.className}, which no config describes: use saveWeights(), or give the ` +
+      "class a getConfig()",
+    { layer: model.name },
+  );
+}
+
+function wholeOf(model: Model, path: string, { saveFormat, includeOptimizer = true }: SaveContents): Whole {
+  const format = formatOf(path, saveFormat);
+  needConfig(model, format);
+  model.needBuilt();
+  const compilation = includeOptimizer ? model.compilation : undefined;
+  if (format === "archive") {
+    const config = writeArchiveModel(model, compilation?.compileConfig());
+    return { texts: { modelConfig: pythonJson(config), dateSaved: now() }, saveFormat: format };
+  }
+  const training = compilation && pythonJson(compilation.trainingConfig());
+  return { texts: { modelConfig: pythonJson(writeLegacyModel(model)), trainingConfig: training }, saveFormat: format };
+}
+
+/** The local time in the form of `metadata.json`. */
+function now(): string {
+  const date = new Date();
+  const two = (value: number): string => String(value).padStart(2, "0");
+  const day = [date.getFullYear(), date.getMonth() + 1, date.getDate()].map(two).join("-");
+  return `${day}@${[date.getHours(), date.getMinutes(), date.getSeconds()].map(two).join(":")}`;
+}
+
+/** `model.save`: config, weights and optimizer in one file. */
+export async function saveModel(
+  model: Model,
+  destination: string | URL,
+  options: SaveModelOptions = {},
+): Promise<SaveReport> {
+  const { texts, saveFormat } = wholeOf(model, pathOf(destination), options);
+  return saveFrom(describe(model, { optimizers: "trained" }), destination, { ...options, saveFormat }, texts);
+}
+
+/** {@link saveModel}, here and now. */
+export function saveModelSync(model: Model, destination: string | URL, options: SaveModelSyncOptions = {}): SaveReport {
+  const { texts, saveFormat } = wholeOf(model, pathOf(destination), options);
+  return saveFromSync(describe(model, { optimizers: "trained" }), destination, { ...options, saveFormat }, texts);
+}
