@@ -2,7 +2,7 @@
 
 One JSON job per line on stdin, one JSON answer per line on stdout, in order. Logs go to stderr.
 A job has an `op` (one function below each) and may have an `id`, which comes back. Answers have `ok`; a refusal has
-`stage` (build, load, predict, job), `error_type` and `message`. Keras 3 and tf_keras need a process each.
+`stage` (build, load, predict, train, job), `error_type` and `message`. Keras 3 and tf_keras need a process each.
 """
 
 import argparse
@@ -275,6 +275,53 @@ def load_checkpoint(job):
         status = getattr(checkpoint, job.get("method", "read"))(job["file"])
         getattr(status, job.get("status", "assert_consumed"))()
     return {**verdict(model, job.get("expected_npz"), job.get("eager", False)), "warnings": heard.list}
+
+
+def batches():
+    """The same data in every call: what differs between two trainings is the model alone."""
+    rng = np.random.RandomState(7)
+    x = rng.uniform(-1, 1, (48, 5)).astype("float32")
+    return x, (x @ rng.uniform(-1, 1, (5, 1)) + 0.1).astype("float32")
+
+
+def losses_of(model, first, last):
+    """Losses of some steps of training, one batch of eight a step."""
+    x, y = batches()
+    out = []
+    for step in range(first, last):
+        at = slice(step % 6 * 8, step % 6 * 8 + 8)
+        model.reset_metrics()  # the loss it gives is a mean over steps
+        loss = model.train_on_batch(x[at], y[at])
+        out.append(float(loss[0] if isinstance(loss, (list, tuple)) else loss))
+    return out
+
+
+@op
+def train_half(job):
+    """{optimizer, file}: trains a model four steps, saves it to `file`, and answers the losses of the next six steps."""
+    fresh()
+    L, O = K.layers, K.optimizers
+    with Stage("build"):
+        model = K.Sequential([K.Input((5,)), L.Dense(4, activation="tanh"), L.BatchNormalization(), L.Dense(1)])
+        optimizer = {"Adam": lambda: O.Adam(0.05), "SGD": lambda: O.SGD(0.05, momentum=0.9)}[job["optimizer"]]()
+        model.compile(optimizer=optimizer, loss="mse", metrics=["mae"])
+        losses_of(model, 0, 4)
+        model.save(job["file"])
+    return {"ok": True, "losses": losses_of(model, 4, 10)}
+
+
+@op
+def continue_training(job):
+    """{file, weights?}: loads a compiled model, and weights into it, and answers the losses of the next six steps."""
+    fresh()
+    with Stage("load"):
+        model = K.models.load_model(job["file"])
+        if job.get("weights"):
+            zero(model.weights)
+            zero(optimizer_variables(model)[1 if V == 2 else 2 :])
+            model.load_weights(job["weights"])
+    with Stage("train"):
+        return {"ok": True, "losses": losses_of(model, 4, 10)}
 
 
 def plain(value):
