@@ -115,9 +115,8 @@ const wrappedFunctions = new Set([
 /** Whether a config entry names an operation and no layer. */
 export function isOperation(entry: JsonObject, flavor: Flavor): boolean {
   const { module, class_name: className } = entry;
-  if (typeof module === "string")
-    return /^keras\.(?:src\.)?ops\b/.test(module) || wrappedFunctions.has(String(className));
-  if (wrappedFunctions.has(String(className))) return true;
+  if (typeof className === "string" && wrappedFunctions.has(className)) return true;
+  if (typeof module === "string") return /^keras\.(?:src\.)?ops\b/.test(module);
   // Inside .h5 files Keras 3 leaves the module out. Every layer has a dtype there, operations have not.
   const config = configOf(entry["config"]);
   return flavor === "keras3" && "inbound_nodes" in entry && !("dtype" in config) && !("layers" in config);
