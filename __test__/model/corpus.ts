@@ -9,7 +9,7 @@ const beside = fileURLToPath(new URL("../../../shared/corpus", import.meta.url))
 const given = process.env["KERAS_WEIGHTS_CORPUS"];
 
 /** The large corpus where it is, else the project's own part of it. */
-export const corpus = given ?? (existsSync(beside) ? beside : own);
+export const corpus = [given ?? beside].find((path) => existsSync(path)) ?? own;
 
 /** A weight as Keras recorded it. */
 export interface ExpectedWeight {

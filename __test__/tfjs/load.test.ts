@@ -4,7 +4,7 @@ import { describe, expect, it } from "vitest";
 
 import { loadLayersModel } from "../../ts/tfjs/load.ts";
 import { translateConfig } from "../../ts/tfjs/translate.ts";
-import { corpus, corpusModels, readJson } from "../model/corpus.ts";
+import { corpus, corpusModels, own, readJson } from "../model/corpus.ts";
 import { predictionError, tf } from "./predictions.ts";
 
 /** What TensorFlow.js cannot do, by classes; all other models must predict as Keras does. */
@@ -31,6 +31,27 @@ const refused: Readonly<Record<string, readonly string[]>> = {
   timedistributed_convlstm: ["ConvLSTM1D"],
 };
 
+/** What Keras saves models in; the config beside it where there are weights alone. */
+const kinds = {
+  keras2: [
+    { file: "weights.h5", whole: false },
+    { file: "v3.weights.h5", whole: false },
+    { file: "ckpt/w", whole: false },
+    { file: "full.h5", whole: true },
+    { file: "v3.keras", whole: true },
+  ],
+  keras3: [
+    { file: "model.weights.h5", whole: false },
+    { file: "legacy_weights.h5", whole: false },
+    { file: "shard/model.weights.json", whole: false },
+    { file: "legacy_full.h5", whole: true },
+    { file: "model.keras", whole: true },
+  ],
+} as const;
+/** Whether this is the large corpus, and what the project's own part of it lacks. */
+const complete = corpus !== own;
+const largeOnly: ReadonlySet<string> = new Set(["shard/model.weights.json"]);
+
 const models = corpusModels("config.json").map((model) => ({
   ...model,
   refused: refused[model.name] ?? refused[`${model.name}.${model.flavor}`],
@@ -50,17 +71,24 @@ describe("models of the corpus", () => {
     },
   );
 
-  it.each(expressible)("$id predicts as Keras, from config and weights", async ({ folder, flavor }) => {
-    const file = join(folder, flavor === "keras2" ? "weights.h5" : "model.weights.h5");
-    const model = await loadLayersModel(tf, file, { config: join(folder, "config.json"), onNote: () => undefined });
-    expect(predictionError(model, folder)).toBeLessThanOrEqual(1e-5);
-    model.dispose();
+  // A corpus without a file of some kind has none of the model in that kind; the kinds themselves are counted below.
+  const sources = expressible.flatMap((model) =>
+    kinds[model.flavor]
+      .filter(({ file }) => existsSync(join(model.folder, file === "ckpt/w" ? `${file}.index` : file)))
+      .map((kind) => ({ ...model, ...kind })),
+  );
+
+  it("come in every kind of file", () => {
+    for (const flavor of ["keras2", "keras3"] as const) {
+      const found = new Set(sources.filter((one) => one.flavor === flavor).map(({ file }) => file));
+      const wanted = kinds[flavor].map(({ file }) => file);
+      expect([...found].sort()).toEqual(wanted.filter((file) => complete || !largeOnly.has(file)).sort());
+    }
   });
 
-  it.each(expressible)("$id predicts as Keras, from a whole-model file", async ({ folder, flavor }) => {
-    const file = join(folder, flavor === "keras2" ? "full.h5" : "legacy_full.h5");
-    if (!existsSync(file)) return;
-    const model = await loadLayersModel(tf, file, { onNote: () => undefined });
+  it.each(sources)("$id predicts as Keras, from $file", async ({ folder, file, whole }) => {
+    const config = whole ? undefined : join(folder, "config.json");
+    const model = await loadLayersModel(tf, join(folder, file), { config, onNote: () => undefined });
     expect(predictionError(model, folder)).toBeLessThanOrEqual(1e-5);
     model.dispose();
   });

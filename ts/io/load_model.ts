@@ -26,8 +26,8 @@ export interface LoadModelOptions extends LoadModelSyncOptions, JobOptions {}
 
 const optionNames = [...readOptionNames, "compile", "onWarning"];
 
-/** What a whole-model file says beside its weights. */
-interface Texts {
+/** What a whole-model file says beside its weights, as JSON; null where it does not say it. */
+export interface WholeModelTexts {
   readonly modelConfig: string | null;
   readonly trainingConfig: string | null;
   readonly kerasVersion: string | null;
@@ -50,7 +50,7 @@ function parse(text: string, what: string, file: string): JsonObject {
 
 /** Builds what the file says that it holds; its weights come after that. */
 function makeModel(file: NativeFile, source: string, { compile = true }: LoadModelSyncOptions): Model {
-  const texts = JSON.parse(calling(() => file.wholeModel())) as Texts;
+  const texts = JSON.parse(calling(() => file.wholeModel())) as WholeModelTexts;
   if (texts.modelConfig === null) {
     fail(
       "ERR_WEIGHTS_CONFIG",
@@ -131,6 +131,23 @@ function listedNames(file: NativeFile, present: boolean): string[] {
 /** Opening reads no weights; whether they are whole is looked at when they are loaded. */
 function openOptions(options: LoadModelSyncOptions): string {
   return readOptions({ ...options, verify: "lazy" });
+}
+
+/** What a file says of its model, without reading any weights. Files of weights alone have nulls for everything. */
+export async function readWholeModelTexts(
+  source: Source,
+  options: ReadOptions & JobOptions = {},
+): Promise<WholeModelTexts> {
+  const { signal, ...reading } = options;
+  signal?.throwIfAborted();
+  const [path, bytes] = splitSource(source);
+  const opening = calling((addon) => addon.openFile(path, bytes, openOptions(reading)));
+  const file = await finished(opening, { signal }, (job) => calling((addon) => addon.takeFile(job)));
+  try {
+    return JSON.parse(calling(() => file.wholeModel())) as WholeModelTexts;
+  } finally {
+    file.close();
+  }
 }
 
 /**

@@ -4,7 +4,7 @@ import { modelFromConfig } from "../config/read.ts";
 import { isObject, type JsonObject } from "../config/json.ts";
 import { WeightsError } from "../errors.ts";
 import type { LoadOptions, LoadReport } from "../io/load.ts";
-import { openWeights } from "../io/open.ts";
+import { readWholeModelTexts } from "../io/load_model.ts";
 import { pathOf, type Source } from "../io/source.ts";
 import { buildModel } from "./build.ts";
 import { pairWeights } from "./pairs.ts";
@@ -50,7 +50,7 @@ export async function loadLayersModel<T extends TfNamespaceLike>(
   options: LoadLayersModelOptions = {},
 ): Promise<ModelOf<T>> {
   const { config: given, onNote, onReport, flavor, dtype, customLayers, ...loadOptions } = options;
-  const config = given === undefined ? await configInside(source) : await configFrom(given);
+  const config = given === undefined ? await configInside(source, loadOptions) : await configFrom(given);
   const translation = requireTranslation(config, { flavor, dtype, customLayers });
   const keras = modelFromConfig(config, { flavor: translation.flavor });
   const report = await keras.loadWeights(source, loadOptions);
@@ -104,20 +104,16 @@ function entryOf(value: unknown): JsonObject {
 }
 
 /** The config in a whole-model file. */
-async function configInside(source: Source): Promise<JsonObject> {
-  const file = await openWeights(source);
-  try {
-    const { model_config: config, keras_version: version } = file.attributes();
-    if (typeof config !== "string") {
-      throw new WeightsError(
-        "ERR_WEIGHTS_CONFIG",
-        "this file has weights and no model: give the model's config as options.config",
-        { format: file.format },
-      );
-    }
-    const entry = parse(config, "model_config");
-    return typeof version === "string" ? { ...entry, keras_version: version } : entry;
-  } finally {
-    file.close();
+async function configInside(source: Source, options: LoadOptions): Promise<JsonObject> {
+  const { access, limits, signal } = options;
+  const { modelConfig, kerasVersion } = await readWholeModelTexts(source, { access, limits, signal });
+  if (modelConfig === null) {
+    throw new WeightsError(
+      "ERR_WEIGHTS_CONFIG",
+      "this file has weights and no model: give the model's config as options.config",
+      source instanceof Uint8Array ? {} : { file: String(source) },
+    );
   }
+  const entry = parse(modelConfig, "model_config");
+  return kerasVersion === null ? entry : { keras_version: kerasVersion, ...entry };
 }
