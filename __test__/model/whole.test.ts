@@ -21,9 +21,11 @@ import {
 } from "keras-weights";
 import { afterAll, expect, test } from "vitest";
 
+import { expectRows, Tally } from "../support/compatibility.ts";
 import { corpusRoot, expectedOf, samples, sha256, type Sample } from "../support/corpus.ts";
 import { canonical } from "./canonical.ts";
 
+const tally = new Tally();
 const folder = mkdtempSync(join(tmpdir(), "kw-whole-"));
 afterAll(() => {
   rmSync(folder, { recursive: true, force: true });
@@ -87,6 +89,7 @@ test.each(files.map(({ sample, name }) => ({ sample, name, title: `${sample.id} 
       expect(canonical(describe(again).tree)).toEqual(canonical(describe(model).tree));
       expect(meaning(again.toJSON())).toEqual(meaning(model.toJSON()));
       expect(optimizerState(again)).toEqual(optimizerState(model));
+      if (model.optimizer !== undefined && suffix === "h5") tally.under("h5-training", `${sample.id} ${name}`);
     }
   },
 );
@@ -159,6 +162,7 @@ test.each(["k2", "k3"] as const)("what a whole-model file of %s says at its root
     .replace('"loss":"mse"', '"loss":"mean_squared_error"')
     .replace('"metrics":["mae"]', '"metrics":["mean_absolute_error"]');
   expect(parsed(mine["training_config"])).toEqual(short === "k3" ? JSON.parse(long) : parsed(keras["training_config"]));
+  if (short === "k3") tally.under("h5-loss-names", "compiled_adam");
   expect(ours.attributes("optimizer_weights")).toEqual(theirs.attributes("optimizer_weights"));
   expect(ours.attributes("model_weights")).toEqual(theirs.attributes("model_weights"));
 });
@@ -232,6 +236,21 @@ test("an optimizer of an unknown class goes through as data", async () => {
     model.optimizer?.variables.map((variable) => variable.path),
   );
   expect(digestsOf(own)).toEqual(digestsOf(model));
+  tally.under("unknown-optimizer", "compiled_adam");
+});
+
+test("what metrics counted is Keras 2's to keep: its files load, ours do without", async () => {
+  const theirs = join(corpusRoot, "compiled_adam", "k2", "v3.weights.h5");
+  const counted = (paths: readonly string[]): string[] => paths.filter((path) => path.startsWith("metrics/"));
+  expect(counted((await openWeights(theirs)).groups())).toContain("metrics/mean/vars");
+  const { warnings, onWarning } = warned();
+  const model = await loadModel(adam("k2"));
+  await model.loadWeights(theirs, { onWarning });
+  expect(warnings).toEqual([]);
+  const ours = join(folder, "metrics.weights.h5");
+  await model.saveWeights(ours);
+  expect(counted((await openWeights(ours)).groups())).toEqual([]);
+  tally.under("metric-state", "compiled_adam");
 });
 
 test("a file of weights alone", async () => {
@@ -279,4 +298,8 @@ test("an existing file stays when it may not be replaced", async () => {
   copyFileSync(adam("k3"), path);
   await expect(model.save(path, { overwrite: false })).rejects.toMatchObject({ code: "ERR_WEIGHTS_EXISTS" });
   expect(readFileSync(path)).toEqual(readFileSync(adam("k3")));
+});
+
+test("every row of docs/compatibility.md about whole models covers a case", () => {
+  expectRows("whole", tally);
 });

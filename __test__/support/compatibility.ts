@@ -24,6 +24,7 @@ export const rowsOf = {
     "cast-range",
     "layer-roots",
   ],
+  whole: ["h5-loss-names", "h5-training", "unknown-optimizer", "metric-state"],
 } as const;
 
 /** Counts outcomes by row; a row that is not in the document is an error at once. */
