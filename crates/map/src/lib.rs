@@ -3,16 +3,19 @@
 //! Tensors that are stored as they are needed become views on a few private, writable
 //! mappings of the file; all others are read, decoded or computed into aligned memory of
 //! our own, small ones packed together. Everything unsafe below the binding is in
-//! [`Region`]; the rest of the crate is arithmetic.
+//! [`Region`] and [`Lease`]; the rest of the crate is arithmetic.
 
-mod guard;
+mod access;
+mod lease;
 mod place;
 mod region;
 mod window;
 
-pub use guard::{Access, Mapping, may_map};
+pub use access::{Access, Mapping, may_map};
+pub use lease::{Lease, LeaseEvent, LeaseState, on_lease_event};
 pub use place::{
-    Compute, Place, PlaceOptions, Placed, Wanted, What, check_digest, place, plan_views, read_entry, settle_view,
+    Compute, Place, PlaceOptions, Placed, Wanted, What, check_digest, check_unchanged, place, plan_views, read_entry,
+    settle_view,
 };
 pub use region::Region;
 pub use window::{RangeRequest, View, WINDOW_ALIGNMENT, Window, WindowPlan, map_window, plan_windows};

@@ -112,11 +112,14 @@ pub fn plan_views(
 ) -> Result<WindowPlan> {
     let catalogue = reader.catalogue();
     let mut mappable = Vec::with_capacity(catalogue.sources().len());
+    let mut leases = Vec::with_capacity(catalogue.sources().len());
     for source in catalogue.sources() {
-        mappable.push(match may_map(source.as_ref(), access)? {
-            Mapping::Yes => source.file().map(|(_, base)| base),
-            Mapping::No => None,
-        });
+        let (base, lease) = match may_map(source.as_ref(), access)? {
+            Mapping::Yes(lease) => (source.file().map(|(_, base)| base), lease),
+            Mapping::No => (None, None),
+        };
+        mappable.push(base);
+        leases.push(lease);
     }
     // A request without bytes never gets a view.
     let none = RangeRequest { source: 0, file_offset: 0, byte_len: 0, alignment: 1 };
@@ -134,7 +137,7 @@ pub fn plan_views(
         }
         requests.push(request);
     }
-    Ok(plan_windows(&requests, limit.min(isize::MAX as u64)))
+    Ok(WindowPlan { leases, ..plan_windows(&requests, limit.min(isize::MAX as u64)) })
 }
 
 /// Fills `out` with a tensor, in pieces, and compares its digest on the way.
@@ -248,11 +251,36 @@ fn too_large(bytes: u64) -> WeightsError {
     WeightsError::new(Code::Memory, format!("{bytes} bytes are more than this machine can address")).expected(bytes)
 }
 
+/// Fails when a file was written to since it was opened: what was read may be a mixture.
+///
+/// # Errors
+/// [`Code::Changed`], [`Code::Truncated`].
+pub fn check_unchanged(reader: &dyn WeightsReader) -> Result<()> {
+    reader.catalogue().sources().iter().try_for_each(|source| source.check_unchanged())
+}
+
 /// Puts every wanted value into memory. `progress` is told how many more bytes are done.
 ///
 /// # Errors
-/// [`Code::Memory`], [`Code::Aborted`], [`Code::Digest`], and what reading or computing causes.
+/// [`Code::Memory`], [`Code::Aborted`], [`Code::Digest`], what reading or computing causes, and, instead of any of
+/// these, [`Code::Changed`] when somebody wrote to a file meanwhile.
 pub fn place(
+    reader: &dyn WeightsReader,
+    wanted: &[Wanted<'_>],
+    options: &PlaceOptions,
+    cancel: &Cancel,
+    progress: &dyn Fn(u64),
+) -> Result<Placed> {
+    let placed = place_all(reader, wanted, options, cancel, progress);
+    if placed.as_ref().is_err_and(|error| error.code() == Code::Aborted) {
+        return placed;
+    }
+    // Also after a failure: a digest that does not fit half a new file says nothing about the old one.
+    check_unchanged(reader)?;
+    placed
+}
+
+fn place_all(
     reader: &dyn WeightsReader,
     wanted: &[Wanted<'_>],
     options: &PlaceOptions,
@@ -273,14 +301,18 @@ pub fn place(
         regions: Vec::with_capacity(plan.windows.len()),
         places: vec![Place { region: None, offset: 0, byte_len: 0 }; wanted.len()],
     };
+    let mut numbers = Vec::with_capacity(plan.windows.len());
     for window in &plan.windows {
-        placed.regions.push(map_window(*window, reader.catalogue().sources())?);
+        let region = map_window(*window, &plan, reader.catalogue().sources())?;
+        numbers.push(region.is_some().then_some(placed.regions.len()));
+        placed.regions.extend(region);
     }
     let mut copies = Vec::new();
     for (index, (value, view)) in wanted.iter().zip(&plan.views).enumerate() {
+        let view = view.and_then(|view| Some(View { window: numbers.get(view.window).copied().flatten()?, ..view }));
         match (view, &value.what) {
             (Some(view), What::Entry(entry)) => {
-                let place = place_view(reader, *entry, *view, value, &placed.regions, options, cancel)?;
+                let place = place_view(reader, *entry, view, value, &placed.regions, options, cancel)?;
                 if let Some(slot) = placed.places.get_mut(index) {
                     *slot = place;
                 }

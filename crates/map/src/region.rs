@@ -2,11 +2,12 @@
 
 use std::fs::File;
 use std::ptr::NonNull;
+use std::sync::Arc;
 
 use kw_model::{Cancel, Code, Crc32c, Result, WeightsError};
 use memmap2::{Advice, MmapOptions, MmapRaw};
 
-use crate::PIECE;
+use crate::{Lease, LeaseState, PIECE};
 
 /// Alignment of every allocation, bytes: a cache line, and enough for every typed array.
 const LINE: usize = 64;
@@ -25,7 +26,23 @@ struct Line([u8; LINE]);
 enum Memory {
     Heap(#[expect(dead_code, reason = "only its drop matters")] Vec<Line>),
     Pages(#[expect(dead_code, reason = "only its drop matters")] MmapRaw),
-    File(MmapRaw),
+    File(Arc<Pages>, Option<Arc<Lease>>),
+}
+
+/// A private mapping of a part of a file.
+pub(crate) struct Pages(MmapRaw);
+
+impl Pages {
+    /// The first byte.
+    pub(crate) fn base(&self) -> NonNull<u8> {
+        // The system never maps at 0.
+        NonNull::new(self.0.as_mut_ptr()).unwrap_or(NonNull::dangling())
+    }
+
+    /// Bytes.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
 }
 
 /// A run of writable memory that stays where it is until dropped.
@@ -48,6 +65,14 @@ unsafe impl Sync for Region {}
 impl std::fmt::Debug for Region {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Region").field("len", &self.len).field("mapped", &self.is_mapped()).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Region {
+    fn drop(&mut self) {
+        if let Memory::File(pages, Some(lease)) = &self.memory {
+            lease.leave(pages);
+        }
     }
 }
 
@@ -84,10 +109,11 @@ impl Region {
 
     /// `len` bytes of `file` from `offset`, private and writable: stores change this memory only.
     /// `offset` is a multiple of [`crate::WINDOW_ALIGNMENT`], so alignments in the file hold in memory.
+    /// `None` when the lease under which it should be mapped has gone.
     ///
     /// # Errors
     /// [`Code::Truncated`] when the file has become shorter, [`Code::Memory`] or [`Code::Io`] when it cannot be mapped.
-    pub fn map(file: &File, offset: u64, len: u64, name: &str) -> Result<Self> {
+    pub fn map(file: &File, offset: u64, len: u64, name: &str, lease: Option<&Arc<Lease>>) -> Result<Option<Self>> {
         let size =
             usize::try_from(len).ok().filter(|&size| isize::try_from(size).is_ok()).ok_or_else(|| no_memory(len))?;
         let end = offset.checked_add(len).ok_or_else(|| no_memory(len))?;
@@ -104,9 +130,11 @@ impl Region {
         )?;
         // Shrunk between the look and the mapping: better an error now than a fault later.
         check_len(file, end, name)?;
-        let pages = MmapRaw::from(pages);
-        let base = NonNull::new(pages.as_mut_ptr()).ok_or_else(|| no_memory(len))?;
-        Ok(Region { memory: Memory::File(pages), base, len: size })
+        let pages = Arc::new(Pages(MmapRaw::from(pages)));
+        if lease.is_some_and(|lease| !lease.enter(&pages)) {
+            return Ok(None);
+        }
+        Ok(Some(Region { base: pages.base(), memory: Memory::File(pages, lease.cloned()), len: size }))
     }
 
     /// Bytes in all.
@@ -121,7 +149,18 @@ impl Region {
 
     /// True for pages of a file, which cost no memory of their own until written to.
     pub fn is_mapped(&self) -> bool {
-        matches!(self.memory, Memory::File(_))
+        matches!(self.memory, Memory::File(..))
+    }
+
+    /// Fails when the file under a mapping was changed and the values could not be kept.
+    ///
+    /// # Errors
+    /// [`Code::Changed`].
+    pub fn check_kept(&self) -> Result<()> {
+        match &self.memory {
+            Memory::File(_, Some(lease)) => lease.check(),
+            _ => Ok(()),
+        }
     }
 
     /// The first byte; valid for reads and writes of `len` bytes as long as this value lives.
@@ -142,19 +181,20 @@ impl Region {
                 format!("{len} bytes at {offset} are outside a region of {} bytes", self.len),
             ));
         }
-        Ok(())
+        self.check_kept()
     }
 
     /// Copies bytes that JavaScript may be changing meanwhile; what comes out is then a mixture.
     ///
     /// # Errors
-    /// [`Code::Internal`] when the range is not inside the region.
+    /// [`Code::Internal`] when the range is not inside the region; as [`Region::check_kept`].
     pub fn copy_out(&self, offset: usize, out: &mut [u8]) -> Result<()> {
         self.check(offset, out.len())?;
         // SAFETY: the range was checked; `out` is a distinct, exclusively borrowed buffer, because slices of
         // this memory are only handed out by `bytes_mut`, which cannot be alive together with `&self`.
         unsafe { std::ptr::copy_nonoverlapping(self.base.as_ptr().add(offset), out.as_mut_ptr(), out.len()) };
-        Ok(())
+        // It may have been lost in the middle.
+        self.check_kept()
     }
 
     /// CRC32C of a range.
@@ -194,18 +234,26 @@ impl Region {
         cancel: &Cancel,
     ) -> Result<()> {
         self.check(offset, len)?;
-        let Memory::File(pages) = &self.memory else { return Ok(()) };
+        let Memory::File(pages, lease) = &self.memory else { return Ok(()) };
         let mut done = 0;
         while done < len {
             cancel.check()?;
             let size = PIECE.min(len - done);
-            check_len(file, file_end, name)?;
-            if !populate(pages, offset + done, size, file, file_end, name)? {
-                self.touch(offset + done, size);
+            let brought = check_len(file, file_end, name)
+                .and_then(|()| populate(&pages.0, offset + done, size, file, file_end, name));
+            match (brought, lease) {
+                (Ok(true), _) => {}
+                (Ok(false), _) => self.touch(offset + done, size),
+                // The file was cut after its pages had become memory of our own.
+                (Err(_), Some(lease)) if lease.state() == LeaseState::Private => return Ok(()),
+                (Err(error), _) => {
+                    self.check_kept()?;
+                    return Err(error);
+                }
             }
             done += size;
         }
-        Ok(())
+        self.check_kept()
     }
 
     /// Reads one byte of every page.
@@ -294,7 +342,7 @@ mod tests {
     fn stores_into_a_mapping_leave_the_file_alone() {
         let bytes: Vec<u8> = (0..200_000_u32).map(|k| (k % 251) as u8).collect();
         let (path, file) = temporary(&bytes);
-        let mut region = Region::map(&file, 65_536, 100_000, "f").expect("mapped");
+        let mut region = Region::map(&file, 65_536, 100_000, "f", None).expect("mapped").expect("no lease");
         let cancel = Cancel::default();
         region.page_in(10, 90_000, &file, 165_536, "f", &cancel).expect("paged in");
         assert!(region.is_mapped());
@@ -310,8 +358,8 @@ mod tests {
     #[test]
     fn a_file_that_shrank_is_an_error_and_no_fault() {
         let (path, file) = temporary(&vec![1; 300_000]);
-        assert_eq!(Region::map(&file, 0, 300_001, "f").map_err(|e| e.code()).err(), Some(Code::Truncated));
-        let region = Region::map(&file, 0, 300_000, "f").expect("mapped");
+        assert_eq!(Region::map(&file, 0, 300_001, "f", None).map_err(|e| e.code()).err(), Some(Code::Truncated));
+        let region = Region::map(&file, 0, 300_000, "f", None).expect("mapped").expect("no lease");
         std::fs::OpenOptions::new().write(true).open(&path).expect("opened").set_len(70_000).expect("cut");
         let error = region.page_in(0, 300_000, &file, 300_000, "f", &Cancel::default()).expect_err("too short");
         assert_eq!(error.code(), Code::Truncated);

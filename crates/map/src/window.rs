@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use kw_model::{ByteSource, Code, Result, WeightsError};
 
-use crate::Region;
+use crate::{Lease, Region};
 
 /// Windows begin at multiples of this many bytes of the file: the coarsest granularity of any
 /// platform (Windows), and a multiple of every page size in use.
@@ -50,6 +50,8 @@ pub struct WindowPlan {
     pub windows: Vec<Window>,
     /// One a request, in the order of the requests; `None` = has to be copied.
     pub views: Vec<Option<View>>,
+    /// One a source that is mapped under a lease.
+    pub leases: Vec<Option<Arc<Lease>>>,
 }
 
 /// Puts aligned, non-empty requests into as few windows of at most `limit` bytes as possible,
@@ -66,7 +68,7 @@ pub fn plan_windows(requests: &[RangeRequest], limit: u64) -> WindowPlan {
         })
         .collect();
     order.sort_by_key(|(_, request)| (request.source, request.file_offset));
-    let mut plan = WindowPlan { windows: Vec::new(), views: vec![None; requests.len()] };
+    let mut plan = WindowPlan { windows: Vec::new(), views: vec![None; requests.len()], leases: Vec::new() };
     for (index, request) in order {
         let Some(end) = request.file_offset.checked_add(request.byte_len) else { continue };
         let open = plan
@@ -94,16 +96,17 @@ pub fn plan_windows(requests: &[RangeRequest], limit: u64) -> WindowPlan {
     plan
 }
 
-/// Maps one window.
+/// Maps one window; `None` when its lease has gone, and the tensors have to be copied.
 ///
 /// # Errors
 /// [`Code::Internal`] when the window belongs to no mappable source; as [`Region::map`].
-pub fn map_window(window: Window, sources: &[Arc<dyn ByteSource>]) -> Result<Region> {
+pub fn map_window(window: Window, plan: &WindowPlan, sources: &[Arc<dyn ByteSource>]) -> Result<Option<Region>> {
     let source = sources.get(window.source);
     let Some((source, (file, _))) = source.and_then(|source| Some((source, source.file()?))) else {
         return Err(WeightsError::new(Code::Internal, "a window lies over something that is no file"));
     };
-    Region::map(&file, window.file_offset, window.len, &source.name())
+    let lease = plan.leases.get(window.source).and_then(Option::as_ref);
+    Region::map(&file, window.file_offset, window.len, &source.name(), lease)
 }
 
 #[cfg(test)]

@@ -135,8 +135,7 @@ fn aligned_stored_tensors_are_mapped_and_the_others_packed() {
     let progress = |bytes| {
         done.fetch_add(bytes, Ordering::Relaxed);
     };
-    let placed =
-        place(&reader, &entries(&ROWS), &options(Access::Auto), &Cancel::default(), &progress).expect("placed");
+    let placed = place(&reader, &entries(&ROWS), &options(Access::Map), &Cancel::default(), &progress).expect("placed");
     assert_eq!(values(&placed), expected(1_000_000));
     let mapped: Vec<bool> = placed.regions.iter().map(kw_map::Region::is_mapped).collect();
     assert_eq!(mapped, [true, false, false]);
@@ -176,7 +175,7 @@ fn a_tensor_that_two_variables_want_is_shared_by_neither() {
     let file = Temporary::new(1000);
     let reader = reader(Arc::new(FileSource::open(&file.0).expect("opened")), &[(Some(0), 100, None)]);
     let wanted = [0, 0].map(|index| Wanted { what: What::Entry(index), byte_len: 100, alignment: 4 });
-    let placed = place(&reader, &wanted, &options(Access::Auto), &Cancel::default(), &|_| ()).expect("placed");
+    let placed = place(&reader, &wanted, &options(Access::Map), &Cancel::default(), &|_| ()).expect("placed");
     assert_ne!(placed.places[0].region, placed.places[1].region);
     assert_eq!(values(&placed), [content(100), content(100)]);
 }
@@ -188,10 +187,10 @@ fn a_digest_that_does_not_fit_is_found_mapped_or_copied_unless_switched_off() {
         let reader = reader(Arc::new(FileSource::open(&file.0).expect("opened")), &[(Some(offset), 500, Some(false))]);
         let wanted = [Wanted { what: What::Entry(0), byte_len: 500, alignment: 4 }];
         let error =
-            place(&reader, &wanted, &options(Access::Auto), &Cancel::default(), &|_| ()).expect_err("wrong digest");
+            place(&reader, &wanted, &options(Access::Map), &Cancel::default(), &|_| ()).expect_err("wrong digest");
         assert_eq!(error.code(), Code::Digest);
         assert_eq!(error.context().weight.as_deref(), Some("t0"));
-        let off = PlaceOptions { verify: false, ..options(Access::Auto) };
+        let off = PlaceOptions { verify: false, ..options(Access::Map) };
         place(&reader, &wanted, &off, &Cancel::default(), &|_| ()).expect("not looked at");
     }
 }

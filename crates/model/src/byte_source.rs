@@ -4,6 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
 use crate::{Code, Result, WeightsError};
 
@@ -27,6 +28,14 @@ pub trait ByteSource: Send + Sync {
     /// the open file and the offset of this source's first byte in it. Only such sources can be mapped.
     fn file(&self) -> Option<(Arc<File>, u64)> {
         None
+    }
+
+    /// Fails when the bytes may be others than when this source was opened.
+    ///
+    /// # Errors
+    /// [`Code::Truncated`] when they are fewer, [`Code::Changed`] when the file was written to.
+    fn check_unchanged(&self) -> Result<()> {
+        Ok(())
     }
 
     /// The bytes themselves, if they are already in memory.
@@ -62,6 +71,8 @@ pub struct FileSource {
     file: Arc<File>,
     path: PathBuf,
     len: u64,
+    /// When it was last written to; `None` where the system does not say.
+    modified: Option<SystemTime>,
 }
 
 impl FileSource {
@@ -85,7 +96,12 @@ impl FileSource {
             return Err(WeightsError::new(Code::NotWeights, format!("{} is {what}", path.display()))
                 .file(path.display().to_string()));
         }
-        Ok(FileSource { file: Arc::new(file), path: path.to_path_buf(), len: metadata.len() })
+        Ok(FileSource {
+            file: Arc::new(file),
+            path: path.to_path_buf(),
+            len: metadata.len(),
+            modified: metadata.modified().ok(),
+        })
     }
 }
 
@@ -108,6 +124,21 @@ impl ByteSource for FileSource {
 
     fn file(&self) -> Option<(Arc<File>, u64)> {
         Some((Arc::clone(&self.file), 0))
+    }
+
+    fn check_unchanged(&self) -> Result<()> {
+        let metadata = self.file.metadata().map_err(|error| WeightsError::io("inspect", &self.path, &error))?;
+        if metadata.len() < self.len {
+            return Err(out_of_range(self.name(), 0, usize::try_from(self.len).unwrap_or(usize::MAX), metadata.len()));
+        }
+        if metadata.len() != self.len || metadata.modified().ok() != self.modified {
+            return Err(WeightsError::new(
+                Code::Changed,
+                format!("{} was written to by another program while it was open: open it again", self.path.display()),
+            )
+            .file(self.name()));
+        }
+        Ok(())
     }
 
     fn name(&self) -> String {
@@ -211,6 +242,10 @@ impl ByteSource for SliceSource {
         Some((file, base.checked_add(self.start)?))
     }
 
+    fn check_unchanged(&self) -> Result<()> {
+        self.inner.check_unchanged()
+    }
+
     fn bytes(&self) -> Option<&[u8]> {
         let start = usize::try_from(self.start).ok()?;
         let len = usize::try_from(self.len).ok()?;
@@ -253,6 +288,10 @@ impl ByteSource for CountingSource {
 
     fn file(&self) -> Option<(Arc<File>, u64)> {
         self.inner.file()
+    }
+
+    fn check_unchanged(&self) -> Result<()> {
+        self.inner.check_unchanged()
     }
 
     fn name(&self) -> String {

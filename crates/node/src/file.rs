@@ -202,24 +202,26 @@ impl FileState {
         Ok(self.views.get_or_init(|| plan))
     }
 
-    /// One window, mapped when it is first needed.
+    /// One window, mapped when it is first needed; `None` when somebody began to write to the file before that.
     ///
     /// # Errors
-    /// As [`kw_map::Region::map`].
-    pub fn window(&self, number: usize) -> Result<Arc<Shared>> {
+    /// As [`kw_map::Region::map`]; [`Code::Changed`] when its values could not be kept.
+    pub fn window(&self, number: usize) -> Result<Option<Arc<Shared>>> {
         let mut windows = lock(&self.windows);
         if let Some(shared) = windows.get(&number) {
-            return Ok(Arc::clone(shared));
+            shared.region().check_kept()?;
+            return Ok(Some(Arc::clone(shared)));
         }
-        let window = self
-            .views()?
+        let plan = self.views()?;
+        let window = plan
             .windows
             .get(number)
             .copied()
             .ok_or_else(|| WeightsError::new(Code::Internal, format!("there is no window {number}")))?;
-        let shared = Shared::new(map_window(window, self.reader().catalogue().sources())?);
+        let Some(region) = map_window(window, plan, self.reader().catalogue().sources())? else { return Ok(None) };
+        let shared = Shared::new(region);
         windows.insert(number, Arc::clone(&shared));
-        Ok(shared)
+        Ok(Some(shared))
     }
 
     /// Where a tensor lies in a window; `None` when it has to be copied.
@@ -229,7 +231,7 @@ impl FileState {
     pub fn see(&self, index: usize, page_in: bool, cancel: &Cancel) -> Result<Option<Seen>> {
         let entry = self.entry(index)?;
         let Some(view) = self.views()?.views.get(index).copied().flatten() else { return Ok(None) };
-        let shared = self.window(view.window)?;
+        let Some(shared) = self.window(view.window)? else { return Ok(None) };
         let verify = self.must_verify(index);
         let offset = usize::try_from(view.offset)
             .map_err(|_| WeightsError::new(Code::Internal, "a view lies beyond what can be addressed"))?;

@@ -166,7 +166,10 @@ impl NativeFile {
     /// The buffer over a window of the file. Each call makes another one: TypeScript keeps the first.
     #[napi(catch_unwind)]
     pub fn window<'env>(&self, env: &'env Env, number: f64) -> napi::Result<ArrayBuffer<'env>> {
-        export(env, || array_buffer(env, &self.state()?.window(index(number)?)?))
+        export(env, || match self.state()?.window(index(number)?)? {
+            Some(shared) => array_buffer(env, &shared),
+            None => Err(WeightsError::new(Code::Internal, "this window was never mapped")),
+        })
     }
 
     /// Work that reads a tensor; `takeTensor` gives it.

@@ -1,14 +1,18 @@
 //! Whether a file may be mapped.
 
+use std::sync::Arc;
+
 use kw_model::{ByteSource, Code, Result, WeightsError};
+
+use crate::Lease;
 
 /// What the caller wants done with tensors that could be mapped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Access {
-    /// Map where it is safe, copy elsewhere.
+    /// Map where a lease guards the mapping, copy elsewhere.
     #[default]
     Auto,
-    /// Map, or fail when the source cannot be mapped at all.
+    /// Map, with a lease where one can be had; fail when the source cannot be mapped at all.
     Map,
     /// Copy everything.
     Copy,
@@ -33,28 +37,34 @@ impl Access {
 }
 
 /// The answer of [`may_map`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Mapping {
-    /// Map aligned tensors of this source.
-    Yes,
+    /// Map aligned tensors of this source, under a lease where there is one.
+    Yes(Option<Arc<Lease>>),
     /// Copy them.
     No,
 }
 
-/// Decides for one source. A local regular file is mapped; whoever guards mappings
-/// against writers (a read lease) or distrusts a file system decides here.
+/// Files below this size are copied unless mapping is demanded: that is as fast, and holds no file open.
+const SMALL_FILE: u64 = 1 << 16;
+
+/// Decides for one source. A local regular file is mapped where a lease keeps writers away from it, or where
+/// the caller takes the risk.
 ///
 /// # Errors
 /// [`Code::Unsupported`] when mapping was demanded of something that is no local file.
 pub fn may_map(source: &dyn ByteSource, access: Access) -> Result<Mapping> {
-    match access {
-        Access::Copy => Ok(Mapping::No),
-        Access::Auto => Ok(if source.file().is_some() { Mapping::Yes } else { Mapping::No }),
-        Access::Map if source.file().is_some() => Ok(Mapping::Yes),
-        Access::Map => Err(WeightsError::new(
+    let file = if access == Access::Copy { None } else { source.file() };
+    match (access, file) {
+        (Access::Map, Some((file, _))) => Ok(Mapping::Yes(Lease::of(&file, &source.name()))),
+        (Access::Map, None) => Err(WeightsError::new(
             Code::Unsupported,
             format!("{} is not a local file, so it cannot be mapped; use access \"auto\" or \"copy\"", source.name()),
         )
         .file(source.name())),
+        (Access::Auto, Some((file, _))) if file.metadata().is_ok_and(|data| data.len() >= SMALL_FILE) => {
+            Ok(Lease::of(&file, &source.name()).map_or(Mapping::No, |lease| Mapping::Yes(Some(lease))))
+        }
+        _ => Ok(Mapping::No),
     }
 }
