@@ -71,7 +71,7 @@ codes! {
     UnknownLayer = "ERR_WEIGHTS_UNKNOWN_LAYER",
     /// An argument of the wrong kind or value.
     Argument = "ERR_WEIGHTS_ARGUMENT",
-    /// An array was changed, resized or transferred while it was being saved.
+    /// An array was changed, resized or transferred while it was being saved, or a file was written to while it was open.
     Changed = "ERR_WEIGHTS_CHANGED",
     /// The file was closed before this call.
     Closed = "ERR_WEIGHTS_CLOSED",
