@@ -2,6 +2,7 @@ export { latestCheckpoint, type LatestCheckpoint, type SavedCheckpoint } from ".
 export { ModelCheckpoint, type CallbackWarning, type CheckpointModel } from "./callbacks/model-checkpoint.ts";
 export type { Logs, ModelCheckpointOptions } from "./callbacks/model-checkpoint.ts";
 export type { MetricLike, MonitorMode } from "./callbacks/monitor.ts";
+export { modelFromWeights } from "./config/from_file.ts";
 export { modelFromConfig, type ConfigOptions } from "./config/read.ts";
 export type { Json, JsonObject } from "./config/json.ts";
 export { errorCodes, isWeightsError, WeightsError } from "./errors.ts";

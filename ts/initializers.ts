@@ -1,6 +1,7 @@
 import { isObject, textAt, type Json, type JsonObject } from "./config/json.ts";
 import { fail } from "./model/failure.ts";
 import { sizeOf } from "./model/shape.ts";
+import { fillStft } from "./stft.ts";
 import { randomFor, type Random } from "./random.ts";
 import { castInto, rawArray, type DType, type RawArray } from "./tensor.ts";
 
@@ -91,6 +92,11 @@ const kinds: Readonly<Record<string, Kind>> = {
     aliases: ["orthogonal", "OrthogonalInitializer"],
     config: { seed: null, gain: 1 },
     fill: fillOrthogonal,
+  },
+  STFT: {
+    aliases: ["stft", "STFTInitializer"],
+    config: { side: "real", window: "hann", scaling: "density", periodic: false },
+    fill: fillStft,
   },
   Identity: { aliases: ["identity", "IdentityInitializer", "eye"], config: { gain: 1 }, fill: fillIdentity },
 };
@@ -263,4 +269,12 @@ function dot(a: Float64Array, b: Float64Array): number {
   let sum = 0;
   for (let i = 0; i < a.length; i += 1) sum += (a[i] ?? 0) * (b[i] ?? 0);
   return sum;
+}
+
+/** An initializer of the scaling family, told which axes of a kernel are inputs and outputs, unless it knows already. */
+export function withAxes(initializer: Initializer, input: readonly number[], output: readonly number[]): Initializer {
+  const { config } = initializer;
+  const scaled = initializer.source === undefined && "input_axes" in config && "output_axes" in config;
+  if (!scaled || (config["input_axes"] !== null && config["output_axes"] !== null)) return initializer;
+  return { ...initializer, config: { ...config, input_axes: [...input], output_axes: [...output] } };
 }

@@ -48,6 +48,7 @@ test("values", () => {
       "loadWeightsSync",
       "model",
       "modelFromConfig",
+      "modelFromWeights",
       "modelTreeVersion",
       "openWeights",
       "openWeightsSync",

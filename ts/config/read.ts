@@ -53,11 +53,9 @@ function parse(text: string): unknown {
 function unwrap(value: unknown): JsonObject {
   if (!isObject(value)) return fail("ERR_WEIGHTS_CONFIG", "a model config is an object with class_name and config");
   const inner = value["modelTopology"] ?? value["model_config"];
-  if (typeof inner === "string") return unwrap(parse(inner));
-  if (isObject(inner)) {
-    const version = value["keras_version"];
-    return unwrap(version === undefined ? inner : { keras_version: version, ...inner });
-  }
+  const { keras_version: version } = value;
+  const read = typeof inner === "string" ? parse(inner) : inner;
+  if (isObject(read)) return unwrap(version === undefined ? read : { keras_version: version, ...read });
   if (typeof value["class_name"] !== "string") {
     return fail("ERR_WEIGHTS_CONFIG", "the model config has no class_name: it is not one that Keras wrote");
   }

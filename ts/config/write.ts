@@ -7,7 +7,7 @@ import type { Model } from "../model/model.ts";
 import { policyConfig } from "../model/dtype_policy.ts";
 import { unknownShape } from "../model/shape.ts";
 import { DeclaredLayer } from "../layers/declared.ts";
-import { configOf } from "../layers/opaque.ts";
+import { configOf, OperationLayer } from "../layers/opaque.ts";
 import type { Json, JsonObject } from "./json.ts";
 
 /** The version that configs of Keras 2 models say they were written by. */
@@ -93,9 +93,9 @@ function registeredName(layer: Layer): Json {
 }
 
 function buildConfig(layer: Layer): JsonObject | undefined {
-  if (!layer.built || layer instanceof InputLayer) return undefined;
+  if (!layer.built || layer instanceof InputLayer || layer instanceof OperationLayer) return undefined;
   if (layer.kind === "functional") return { input_shape: null };
-  const shapes = Object.entries(layer.buildShapes ?? {});
+  const shapes = Object.entries(layer.writtenShapes ?? {});
   const [first] = shapes;
   if (first === undefined) return undefined;
   if (shapes.length === 1 || layer.flavor === "keras2") return { input_shape: first[1] as Json };
@@ -190,7 +190,8 @@ class References {
     const value = (arg: CallArgument): Json =>
       isSymbolic(arg) ? [...this.#reference(arg, true), kwargs] : nested(arg, value, ["_CONSTANT_VALUE", -1, kwargs]);
     const [first = null] = node.args;
-    return isSymbolic(first) ? [value(first)] : value(first);
+    // Functions of TensorFlow keep the nesting of their arguments, layers take a tensor as a list of one.
+    return isSymbolic(first) && !(node.layer instanceof OperationLayer) ? [value(first)] : value(first);
   }
 }
 

@@ -1,15 +1,17 @@
 import { isObject, type JsonObject } from "../config/json.ts";
 import { modelFromConfig } from "../config/read.ts";
-import { OperationLayer, UnknownLayer } from "../layers/opaque.ts";
 import { fail } from "../model/failure.ts";
+import { isLayer } from "../model/layer.ts";
 import type { Model } from "../model/model.ts";
 import { describe } from "../model/tree.ts";
+import { adoptFrom } from "../model/unknown.ts";
 import { calling, type NativeFile } from "../native.ts";
 import type { AdoptedVariable } from "../optimizers/optimizer.ts";
 import type { DType } from "../tensor.ts";
 import { Compilation } from "../training/compilation.ts";
 import { done, finished, onlyKnown, type JobOptions } from "./job.ts";
 import { beginWhole } from "./load.ts";
+import { WeightsFile } from "./open.ts";
 import { readOptionNames, readOptions, splitSource, type ReadOptions, type Source } from "./source.ts";
 import type { WeightsWarning } from "./warning.ts";
 
@@ -61,6 +63,7 @@ function makeModel(file: NativeFile, source: string, { compile = true }: LoadMod
   const config = parse(texts.modelConfig, "model config", source);
   const { kerasVersion: version } = texts;
   const model = modelFromConfig(version === null ? config : { keras_version: version, ...config });
+  adoptFrom(model, new WeightsFile(file));
   refuseUnknown(model, source);
   if (compile && texts.trainingConfig !== null) {
     const training = parse(texts.trainingConfig, "training config", source);
@@ -76,15 +79,13 @@ function makeModel(file: NativeFile, source: string, { compile = true }: LoadMod
 function refuseUnknown(model: Model, source: string): void {
   const unknown = new Set<string>();
   for (const node of describe(model, { optimizers: "none" }).nodes) {
-    if (node instanceof UnknownLayer && !(node instanceof OperationLayer) && !node.hasWeights) {
-      unknown.add(node.className);
-    }
+    if (isLayer(node) && node.lacksWeights()) unknown.add(node.className);
   }
   if (unknown.size === 0) return;
   const names = [...unknown].join(", ");
   fail(
     "ERR_WEIGHTS_UNKNOWN_LAYER",
-    `${source} has layers of classes that are not Keras' own: ${names}. Say what they are by registerLayer(), or build ` +
+    `${source} has layers of classes that are not Keras' own, and no weights of theirs: ${names}. Say what they are by registerLayer(), or build ` +
       "the model and use model.loadWeights()",
     { file: source, found: names },
   );

@@ -147,6 +147,11 @@ export class WeightsFile {
     return JSON.parse(report) as VerifyReport;
   }
 
+  /** @internal What a whole-model file says beside its weights, as JSON. */
+  wholeModel(): string {
+    return this.#call((file) => file.wholeModel());
+  }
+
   /** Bytes read from the file so far. Mapped pages do not count: the operating system brings them. */
   get bytesRead(): number {
     return this.#call((file) => file.bytesRead());

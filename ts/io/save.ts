@@ -86,7 +86,14 @@ function plan(
 ): NativeSave {
   const contents: SaveContents = { saveFormat, tfLayout, includeOptimizer, maxShardSize, maxShardBytes };
   const options = JSON.stringify({ ...contents, overwrite: mayReplace(overwrite), ...texts });
-  return calling((addon) => addon.planSave(JSON.stringify(target.tree), path, options));
+  const save = calling((addon) => addon.planSave(JSON.stringify(target.tree), path, options));
+  try {
+    target.check?.(save.format());
+  } catch (error) {
+    save.abort();
+    throw error;
+  }
+  return save;
 }
 
 /** The file whose presence means that something would be replaced. */

@@ -3,7 +3,7 @@ import { pythonJson } from "../config/python_json.ts";
 import { writeArchiveModel } from "../config/write.ts";
 import { fail } from "../model/failure.ts";
 import type { Model } from "../model/model.ts";
-import { describe } from "../model/tree.ts";
+import { saveTarget } from "../model/unknown.ts";
 import { saveFrom, saveFromSync, type SaveOptions, type SaveReport, type SaveSyncOptions } from "./save.ts";
 import type { SaveContents, WholeTexts } from "./save.ts";
 import { pathOf } from "./source.ts";
@@ -75,11 +75,11 @@ export async function saveModel(
   options: SaveModelOptions = {},
 ): Promise<SaveReport> {
   const { texts, saveFormat } = wholeOf(model, pathOf(destination), options);
-  return saveFrom(describe(model, { optimizers: "trained" }), destination, { ...options, saveFormat }, texts);
+  return saveFrom(saveTarget(model), destination, { ...options, saveFormat }, texts);
 }
 
 /** {@link saveModel}, here and now. */
 export function saveModelSync(model: Model, destination: string | URL, options: SaveModelSyncOptions = {}): SaveReport {
   const { texts, saveFormat } = wholeOf(model, pathOf(destination), options);
-  return saveFromSync(describe(model, { optimizers: "trained" }), destination, { ...options, saveFormat }, texts);
+  return saveFromSync(saveTarget(model), destination, { ...options, saveFormat }, texts);
 }

@@ -25,4 +25,6 @@ export interface Target {
   readonly nodes: readonly object[];
   /** What the tree's variables stand for, in its order. */
   readonly variables: readonly HeldVariable[];
+  /** Throws when a file of this format cannot be made of it. */
+  readonly check?: ((format: string) => void) | undefined;
 }

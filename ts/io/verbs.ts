@@ -1,22 +1,22 @@
-import type { Layer } from "../model/layer.ts";
-import { describe, type DescribeOptions } from "../model/tree.ts";
+import { isLayer, type Layer } from "../model/layer.ts";
+import { saveTarget } from "../model/unknown.ts";
 import { loadInto, loadIntoSync, type LoadOptions, type LoadReport, type LoadSyncOptions } from "./load.ts";
 import { saveFrom, saveFromSync, type SaveOptions, type SaveReport, type SaveSyncOptions } from "./save.ts";
 import type { Source } from "./source.ts";
 import type { Target } from "./target.ts";
 
-function targetOf(model: Layer | Target, options?: DescribeOptions): Target {
-  return "tree" in model ? model : describe(model, options);
+function toSave(model: Layer | Target): Target {
+  return isLayer(model) ? saveTarget(model) : model;
 }
 
-/** `model.loadWeights` for anything that can be described: a model or layer, or what {@link describe} gives. */
+/** `model.loadWeights` for anything that can be described: a model or layer, or what `describe` gives. */
 export async function loadWeights(model: Layer | Target, source: Source, options?: LoadOptions): Promise<LoadReport> {
-  return loadInto(targetOf(model), source, options);
+  return isLayer(model) ? model.loadWeights(source, options) : loadInto(model, source, options);
 }
 
 /** {@link loadWeights}, here and now. */
 export function loadWeightsSync(model: Layer | Target, source: Source, options?: LoadSyncOptions): LoadReport {
-  return loadIntoSync(targetOf(model), source, options);
+  return isLayer(model) ? model.loadWeightsSync(source, options) : loadIntoSync(model, source, options);
 }
 
 /** `model.saveWeights` for anything that can be described. */
@@ -25,7 +25,7 @@ export async function saveWeights(
   destination: string | URL,
   options?: SaveOptions,
 ): Promise<SaveReport> {
-  return saveFrom(targetOf(model, { optimizers: "trained" }), destination, options);
+  return saveFrom(toSave(model), destination, options);
 }
 
 /** {@link saveWeights}, here and now. */
@@ -34,5 +34,5 @@ export function saveWeightsSync(
   destination: string | URL,
   options?: SaveSyncOptions,
 ): SaveReport {
-  return saveFromSync(targetOf(model, { optimizers: "trained" }), destination, options);
+  return saveFromSync(toSave(model), destination, options);
 }

@@ -1,6 +1,6 @@
 import { fail } from "../model/failure.ts";
 import { shapeText, type Dim, type Shape } from "../model/shape.ts";
-import type { Initializer } from "../initializers.ts";
+import { withAxes, type Initializer } from "../initializers.ts";
 import { kernelWeights, withAlpha, type KernelSpec } from "./quantization.ts";
 import { defineLayer, weight } from "./definition.ts";
 import { anything, activation, initializer, json, modifier, nullable, number, omitNull, only, text } from "./fields.ts";
@@ -146,10 +146,12 @@ export const einsumDense = defineLayer({
     const { kernel } = einsumShapes(config.equation, config.bias_axes, input, output);
     return einsumKernel(config.equation, input.length, kernel, config.kernel_initializer);
   },
-  variables: ({ config, input, policy }) => {
+  variables: ({ config, input, policy, flavor }) => {
     const output = typeof config.output_shape === "number" ? [config.output_shape] : config.output_shape;
-    const { kernel, bias } = einsumShapes(config.equation, config.bias_axes, input, output);
-    const spec = einsumKernel(config.equation, input.length, kernel, config.kernel_initializer);
+    const { kernel, bias, reduced } = einsumShapes(config.equation, config.bias_axes, input, output);
+    const kept = kernel.map((_, axis) => axis).filter((axis) => !reduced.includes(axis));
+    const start = flavor === "keras3" ? withAxes(config.kernel_initializer, reduced, kept) : config.kernel_initializer;
+    const spec = einsumKernel(config.equation, input.length, kernel, start);
     return kernelWeights(policy, config, spec, [bias !== undefined && weight("bias", bias, config.bias_initializer)]);
   },
   outputShape: ({ config, input, flavor }) => {

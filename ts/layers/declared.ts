@@ -19,6 +19,7 @@ import {
   type WeightSpec,
 } from "./definition.ts";
 import { MergedVariable } from "./low_rank.ts";
+import { inputShapeFor } from "./shape_from_weights.ts";
 import { lowRankWeights, savedAttributes, type KernelSpec } from "./quantization.ts";
 import { toSnake, type ConfigOf, type FieldReader, type Fields, type FieldWriter, type OptionsOf } from "./fields.ts";
 
@@ -54,6 +55,7 @@ export class DeclaredLayer<F extends Fields = Fields> extends Layer {
   /** A build whose weights wait for the flavour. */
   #waiting: { readonly shapes: BuildShapes; readonly scope: Scope | undefined } | undefined;
   #innerNames: readonly ObjectName[];
+  #shapesAreGuessed = false;
   /** Where its weights were made. */
   #scope: Scope | undefined;
   readonly #byAttribute = new Map<string, Variable>();
@@ -114,6 +116,31 @@ export class DeclaredLayer<F extends Fields = Fields> extends Layer {
   outputShapeFor(shapes: BuildShapes, keywords: Readonly<Record<string, unknown>> = {}): ShapeStructure {
     const context = this.#shapeContext(shapes, keywords);
     return this.#definition.outputShape?.(context) ?? context.input;
+  }
+
+  /** @internal */
+  override buildForWeights(weights: readonly (readonly number[])[]): boolean {
+    const input = inputShapeFor(this, weights);
+    if (input === undefined) return false;
+    const shapes = { [this.callArguments()[0] ?? "inputs"]: input };
+    this.#shapesAreGuessed = true;
+    this.runBuild(shapes, () => {
+      this.#plan(shapes);
+    });
+    return true;
+  }
+
+  /** @internal Guessed shapes are right for its weights and for nothing else. */
+  override get writtenShapes(): BuildShapes | undefined {
+    return this.#shapesAreGuessed ? undefined : super.writtenShapes;
+  }
+
+  /** @internal Shapes of the own weights that it would have for an input, in Keras' order. */
+  weightShapes(input: Shape): readonly (readonly number[])[] {
+    const specs = this.#definition.variables?.(this.#shapeContext({ inputs: input })) ?? [];
+    const own = specs.filter((spec) => spec !== false && !("shared" in spec)) as readonly WeightSpec[];
+    const trained = own.filter(({ trainable = true }) => trainable);
+    return [...trained, ...own.filter((spec) => !trained.includes(spec))].map(({ shape }) => shape);
   }
 
   /** @internal */
@@ -188,6 +215,7 @@ export class DeclaredLayer<F extends Fields = Fields> extends Layer {
 
   /** @internal The entries of its own class as Keras writes them. */
   writeConfig(writer: FieldWriter): JsonObject {
+    this.settle();
     const entries: Record<string, Json> = {};
     for (const [key, field] of Object.entries(this.#definition.config)) {
       if (field.only !== undefined && field.only !== writer.flavor) continue;
@@ -199,7 +227,6 @@ export class DeclaredLayer<F extends Fields = Fields> extends Layer {
     const regularizer = this.#common.activityRegularizer;
     if (regularizer !== undefined && regularizer !== null) entries["activity_regularizer"] ??= regularizer;
     if (this.#definition.written === undefined) return entries;
-    this.settle();
     const parts = this.#allParts().flatMap(({ attr, value }) =>
       value instanceof Layer ? [[attr, value] as const] : [],
     );

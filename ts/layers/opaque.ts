@@ -1,6 +1,7 @@
 import { isObject, textAt, type Json, type JsonObject } from "../config/json.ts";
-import type { DType } from "../tensor.ts";
 import { Layer, type LayerOptions } from "../model/layer.ts";
+import type { AttributeValue, Attribute } from "../model/attributes.ts";
+import type { Adopted } from "../model/unknown.ts";
 import type { Flavor } from "../model/flavor.ts";
 import { snakeCase } from "../model/naming.ts";
 import { unknownShape, type ShapeStructure } from "../model/shape.ts";
@@ -13,14 +14,6 @@ type Call = [
   shapes: Readonly<Record<string, ShapeStructure | typeof unknownShape>>,
 ];
 
-/** A weight that a file has and no definition tells of. */
-export interface AdoptedWeight {
-  readonly name: string;
-  readonly shape: readonly number[];
-  readonly dtype: DType;
-  readonly trainable?: boolean;
-}
-
 /**
  * A layer of a class that nobody declared, as a config names it. It is data: its code is never run. Its weights are
  * unknown until a file or a definition (`registerLayer`) tells them.
@@ -28,13 +21,16 @@ export interface AdoptedWeight {
 export class UnknownLayer extends Layer {
   static override readonly className: string = "Layer";
   readonly #className: string;
+  readonly #configName: string;
   readonly #config: JsonObject;
-  #adopted = false;
+  #adopted: { readonly layout: Adopted["layout"]; readonly parts: readonly Attribute[] } | undefined;
 
   constructor(className: string, config: JsonObject, options: LayerOptions) {
-    const prefix = { prefix: snakeCase(className) };
+    const bare = className.slice(className.lastIndexOf(">") + 1);
+    const prefix = { prefix: snakeCase(bare) };
     super(options, { keras2: prefix, keras3: prefix });
-    this.#className = className;
+    this.#className = bare;
+    this.#configName = className;
     this.#config = config;
   }
 
@@ -42,19 +38,43 @@ export class UnknownLayer extends Layer {
     return this.#className;
   }
 
-  /** Whether its weights are known. */
-  get hasWeights(): boolean {
-    return this.#adopted;
+  /** @internal */
+  override configName(): string {
+    return this.#configName;
   }
 
-  /** @internal Takes over weights that a file has for it. */
-  adopt(weights: readonly AdoptedWeight[]): void {
-    this.#adopted = true;
+  /** @internal Whether nobody told its weights yet. */
+  override lacksWeights(): boolean {
+    return this.#adopted === undefined;
+  }
+
+  /** @internal */
+  override get adoptedLayout(): Adopted["layout"] | undefined {
+    return this.#adopted?.layout;
+  }
+
+  /** @internal Takes over weights that a file has for it, and what the file has below it as layers of its own. */
+  override adopt({ layout, weights, parts }: Adopted): void {
     this.runBuild({}, () => {
-      for (const { name, shape, dtype, trainable = true } of weights) {
-        this.addWeight({ name, shape, dtype, trainable, initializer: "zeros" });
-      }
+      for (const { name, shape, dtype } of weights) this.addWeight({ name, shape, dtype, initializer: "zeros" });
+      const inside = parts.map(([name, found]): Attribute => {
+        const part = new UnknownLayer(name, {}, { name, flavor: this.flavor, trainable: this.trainable });
+        part.adopt(found);
+        return [name, { layer: part } satisfies AttributeValue];
+      });
+      this.#adopted = { layout, parts: inside };
     });
+  }
+
+  /** @internal Forgets what it took over. */
+  override forget(): void {
+    this.#adopted = undefined;
+    this.dropBuild();
+  }
+
+  /** @internal */
+  override attributes(): Attribute[] {
+    return [...(this.#adopted?.parts ?? [])];
   }
 
   override build(): void {
@@ -77,8 +97,9 @@ const elementwise =
 
 /** A bare operation in a graph (`x + y`, `keras.ops…`): no weights, and in Keras 3 no layer either. */
 export class OperationLayer extends UnknownLayer {
-  override get hasWeights(): boolean {
-    return true;
+  /** @internal */
+  override lacksWeights(): boolean {
+    return false;
   }
 
   /** @internal Operations that go element by element keep the shape; of the others it is not known. */
@@ -114,8 +135,9 @@ const wrappedFunctions = new Set([
 
 /** Whether a config entry names an operation and no layer. */
 export function isOperation(entry: JsonObject, flavor: Flavor): boolean {
-  const { module, class_name: className } = entry;
-  if (typeof className === "string" && wrappedFunctions.has(className)) return true;
+  const { module } = entry;
+  const className = textAt(entry, "class_name") ?? "";
+  if (wrappedFunctions.has(className)) return true;
   if (typeof module === "string") return /^keras\.(?:src\.)?ops\b/.test(module);
   // Inside .h5 files Keras 3 leaves the module out. Every layer has a dtype there, operations have not.
   const config = configOf(entry["config"]);

@@ -1,7 +1,10 @@
 import { fail } from "./failure.ts";
 import { InputLayer } from "./input_layer.ts";
 import type { Layer } from "./layer.ts";
-import { flatten, type Structure } from "./structure.ts";
+import type { Flavor } from "./flavor.ts";
+import { takeName } from "./naming.ts";
+import { unknownShape } from "./shape.ts";
+import { flatten, mapStructure, type Structure } from "./structure.ts";
 import { isSymbolic, type CallNode, type Symbolic } from "./symbolic.ts";
 
 /** The calls between inputs and outputs, in Keras' orders. */
@@ -48,6 +51,40 @@ export function mapGraph(inputs: Structure<Symbolic>, outputs: Structure<Symboli
   checkConnected(order, new Set(flatInputs));
   checkNames(layers);
   return { inputs, outputs, layers, nodes: new Set(nodeDepths.keys()), order, byDepth };
+}
+
+/** Inputs and outputs of a graph. */
+export interface Ends {
+  readonly inputs: Structure<Symbolic>;
+  readonly outputs: Structure<Symbolic>;
+}
+
+/**
+ * A graph whose inputs are tensors inside another graph, on inputs of its own: as Keras does, the calls are made once
+ * more, on new input layers; the layers and their weights are shared.
+ */
+export function onOwnInputs({ inputs, outputs }: Ends, flavor: Flavor): Ends {
+  const inside = flatten(inputs, isSymbolic).filter((tensor) => !nodeOf(tensor).isInput);
+  if (inside.length === 0) return { inputs, outputs };
+  const copies = new Map<Symbolic, Symbolic>();
+  for (const tensor of inside) {
+    const name = flavor === "keras3" ? `${takeName(flavor, { prefix: "keras_tensor" })}CLONE` : undefined;
+    if (tensor.shape === unknownShape) fail("ERR_WEIGHTS_UNKNOWN_LAYER", "an input of the model has no known shape");
+    copies.set(tensor, new InputLayer(tensor.shape, { name, dtype: tensor.dtype, flavor }).output);
+  }
+  const copy = (arg: Structure<Symbolic>): Structure<Symbolic> =>
+    mapStructure(arg, isSymbolic, (tensor) => copies.get(tensor) ?? tensor);
+  for (const node of mapGraph(inputs, outputs).order) {
+    if (node.isInput) continue;
+    const args = node.args.map((arg) => copy(arg as Structure<Symbolic>));
+    const kwargs = Object.entries(node.kwargs).map(([name, arg]) => [name, copy(arg as Structure<Symbolic>)] as const);
+    const made = flatten(node.layer.applyNode(args, Object.fromEntries(kwargs)), isSymbolic);
+    node.outputs.forEach((output, i) => {
+      const found = made[i];
+      if (found !== undefined) copies.set(output, found);
+    });
+  }
+  return { inputs: copy(inputs), outputs: copy(outputs) };
 }
 
 /** The call that made a tensor. */

@@ -13,7 +13,7 @@ import { inScope } from "./scope.ts";
 import { mapShapes, unknownShape, type ShapeStructure } from "./shape.ts";
 import { flatten, isDictionary, mapStructure, type Structure } from "./structure.ts";
 import { CallNode, isSymbolic, Symbolic, type CallArgument } from "./symbolic.ts";
-import { describe } from "./tree.ts";
+import { loadTarget, saveTarget } from "./unknown.ts";
 import type { Variable } from "./variable.ts";
 import { readWeights, weightLists, writeWeights } from "./weights.ts";
 
@@ -104,12 +104,24 @@ export abstract class Layer extends LayerState {
    * file; ERR_WEIGHTS_CHANGED when the model was changed meanwhile.
    */
   async loadWeights(source: Source, options?: LoadOptions): Promise<LoadReport> {
-    return loadInto(describe(this), source, options);
+    const { target, failed } = loadTarget(this, source);
+    try {
+      return await loadInto(target, source, options);
+    } catch (error) {
+      failed();
+      throw error;
+    }
   }
 
   /** {@link loadWeights}, here and now. */
   loadWeightsSync(source: Source, options?: LoadSyncOptions): LoadReport {
-    return loadIntoSync(describe(this), source, options);
+    const { target, failed } = loadTarget(this, source);
+    try {
+      return loadIntoSync(target, source, options);
+    } catch (error) {
+      failed();
+      throw error;
+    }
   }
 
   /**
@@ -124,12 +136,12 @@ export abstract class Layer extends LayerState {
    * ERR_WEIGHTS_CHANGED when values changed meanwhile.
    */
   async saveWeights(destination: string | URL, options?: SaveOptions): Promise<SaveReport> {
-    return saveFrom(describe(this, { optimizers: "trained" }), destination, options);
+    return saveFrom(saveTarget(this), destination, options);
   }
 
   /** {@link saveWeights}, here and now. */
   saveWeightsSync(destination: string | URL, options?: SaveSyncOptions): SaveReport {
-    return saveFromSync(describe(this, { optimizers: "trained" }), destination, options);
+    return saveFromSync(saveTarget(this), destination, options);
   }
 
   /**

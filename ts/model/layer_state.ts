@@ -11,6 +11,7 @@ import { ObjectName, snakeCase, type NamePrefix } from "./naming.ts";
 import { currentScope, inScope, type Scope } from "./scope.ts";
 import type { ShapeStructure } from "./shape.ts";
 import { structureChanged } from "./structure_version.ts";
+import type { Adopted } from "./unknown.ts";
 import { Variable } from "./variable.ts";
 
 /** What every layer may be given. */
@@ -47,7 +48,7 @@ export abstract class LayerState {
 
   readonly #policy: DTypePolicy;
 
-  readonly #own: { trainable: Variable[]; nonTrainable: Variable[] } = { trainable: [], nonTrainable: [] };
+  #own: { trainable: Variable[]; nonTrainable: Variable[] } = { trainable: [], nonTrainable: [] };
 
   #flavor: Flavor | undefined;
 
@@ -221,8 +222,21 @@ export abstract class LayerState {
     structureChanged();
   }
 
+  /** @internal Undoes a build. */
+  protected dropBuild(): void {
+    this.#own = { trainable: [], nonTrainable: [] };
+    this.#buildShapes = undefined;
+    this.#built = false;
+    structureChanged();
+  }
+
   /** @internal Shapes it was built with. */
   get buildShapes(): BuildShapes | undefined {
+    return this.#buildShapes;
+  }
+
+  /** @internal The same, for configs. */
+  get writtenShapes(): BuildShapes | undefined {
     return this.#buildShapes;
   }
 
@@ -310,6 +324,25 @@ export abstract class LayerState {
   /** @internal The class name in configs. */
   configName(): string {
     return this.className;
+  }
+
+  /** @internal Whether its class is unknown and nobody told its weights yet. */
+  lacksWeights(): boolean {
+    return false;
+  }
+
+  /** @internal Takes over weights that a file has for a layer of an unknown class. */
+  adopt?(found: Adopted): void;
+
+  /** @internal Forgets what {@link adopt} took over. */
+  forget?(): void;
+
+  /** @internal Builds for an input shape under which it has weights of these shapes; false when there is none. */
+  buildForWeights?(weights: readonly (readonly number[])[]): boolean;
+
+  /** @internal Which kind of file told the weights of a layer of an unknown class. */
+  get adoptedLayout(): Adopted["layout"] | undefined {
+    return undefined;
   }
 
   /** @internal Whether Keras counts it as a bare operation, which is part of a graph but no layer. */

@@ -1,6 +1,6 @@
 import { fail } from "./failure.ts";
 import { defaultFlavor, type Flavor } from "./flavor.ts";
-import { mapGraph, type Graph } from "./graph.ts";
+import { mapGraph, onOwnInputs, type Graph } from "./graph.ts";
 import { Layer, type LayerOptions } from "./layer.ts";
 import { trackedIn, type AttributeValue } from "./attributes.ts";
 import type { ModelKind } from "./model_kind.ts";
@@ -54,7 +54,8 @@ export abstract class Model extends Layer {
     if (inputs === undefined || outputs === undefined) {
       fail("ERR_WEIGHTS_ARGUMENT", "a functional model needs inputs and outputs", { layer: this.name });
     }
-    this.#graph = mapGraph(inputs, outputs);
+    const ends = onOwnInputs({ inputs, outputs }, this.flavor);
+    this.#graph = mapGraph(ends.inputs, ends.outputs);
     for (const layer of this.#graph.layers) layer.bindFlavor(this.flavor);
     this.runBuild({}, () => undefined);
     if (options.trainable === false && this.flavor === "keras2") this.trainable = false;

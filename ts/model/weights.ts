@@ -5,6 +5,7 @@ import { fail } from "./failure.ts";
 import type { Layer } from "./layer.ts";
 import { structureVersion } from "./structure_version.ts";
 import { describe } from "./tree.ts";
+import { needKnown } from "./unknown.ts";
 import type { Variable } from "./variable.ts";
 
 /** The weights of a layer in Keras' orders. */
@@ -20,7 +21,8 @@ const cache = new WeakMap<Layer, { readonly version: number; readonly lists: Wei
 export function weightLists(layer: Layer): WeightLists {
   const known = cache.get(layer);
   if (known?.version === structureVersion()) return known.lists;
-  const { tree, variables } = describe(layer, { optimizers: "none" });
+  const { tree, nodes, variables } = describe(layer, { optimizers: "none" });
+  needKnown(nodes);
   const orders = weightOrders(JSON.stringify(tree));
   const pick = (numbers: readonly number[]): Variable[] =>
     numbers.map((number) => variables[number]).filter((variable) => variable !== undefined);
