@@ -12,7 +12,7 @@ export { convert, convertSync } from "./io/convert.ts";
 export type { ConvertOptions, ConvertReport, ConvertSyncOptions } from "./io/convert.ts";
 export type { JobOptions, Progress } from "./io/job.ts";
 export type { LoadOptions, LoadReport, LoadSyncOptions, SkippedLayer } from "./io/load.ts";
-export { openWeights, openWeightsSync, WeightsFile } from "./io/open.ts";
+export { openWeights, openWeightsSync, verifyWeights, WeightsFile } from "./io/open.ts";
 export type { Attribute, OpenOptions, TensorEntry, VerifyReport } from "./io/open.ts";
 export { loadModel, loadModelSync, type LoadModelOptions, type LoadModelSyncOptions } from "./io/load_model.ts";
 export type { Overwrite, OverwriteSync } from "./io/overwrite.ts";

@@ -58,6 +58,7 @@ test("values", () => {
       "sequential",
       "setRandomSeed",
       "tensor",
+      "verifyWeights",
       "weight",
     ]
   `);

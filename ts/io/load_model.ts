@@ -131,7 +131,7 @@ function listedNames(file: NativeFile, present: boolean): string[] {
 
 /** Opening reads no weights; whether they are whole is looked at when they are loaded. */
 function openOptions(options: LoadModelSyncOptions): string {
-  return readOptions({ ...options, verify: "lazy" });
+  return readOptions({ ...options, verify: options.verify === "off" ? "off" : "lazy" });
 }
 
 /** What a file says of its model, without reading any weights. Files of weights alone have nulls for everything. */

@@ -34,15 +34,38 @@ export type Attribute =
 /** What {@link WeightsFile.verify} found. */
 export interface VerifyReport {
   readonly format: string;
-  /** Tensors whose digest fits. */
+  /** Tensors whose digest fits: their own one, or the checksum of an archive's member that they are part of. */
   readonly verified: number;
   /** Bytes of all tensors that have a digest. */
   readonly bytes: number;
   /** Paths of tensors without a digest. */
   readonly withoutDigest: readonly string[];
-  /** Tensors whose bytes do not fit their digest. */
+  /**
+   * Tensors whose bytes do not fit their digest. For a checksum that is not the tensor's own, and for the config of a
+   * whole model (path `""`), `expected` is empty and `found` says what is wrong.
+   */
   readonly failed: readonly { readonly path: string; readonly expected: string; readonly found: string }[];
+  /** What nothing in the file could be compared with, in words; empty when damage to any byte that matters shows. */
+  readonly unchecked: readonly string[];
 }
+
+/** Says what had nothing to be compared with. */
+function withUnchecked(report: Omit<VerifyReport, "unchecked">): VerifyReport {
+  const unchecked: string[] = [];
+  const count = report.withoutDigest.length;
+  if (count > 0) unchecked.push(`the values of ${count} tensors: the file keeps no checksum of them`);
+  const structure = structureOf[report.format];
+  if (structure !== undefined) unchecked.push(structure);
+  return { ...report, unchecked };
+}
+
+/** What of a format's own structure has no checksum; bundles and zip archives have one of everything. */
+const structureOf: Readonly<Record<string, string>> = {
+  legacy_h5: "names, shapes and attributes: HDF5 as Keras writes it keeps no checksum of them",
+  keras3_h5: "names, shapes and attributes: HDF5 as Keras writes it keeps no checksum of them",
+  sharded: "names, shapes and attributes of the HDF5 files, and the index: they have no checksum",
+  safetensors: "names, shapes and texts of the header: safetensors keeps no checksum of them",
+};
 
 type Row = [path: string, dtype: string, shape: number[], byteLength: number, digest: string | null, stored: boolean];
 
@@ -144,7 +167,7 @@ export class WeightsFile {
     options.signal?.throwIfAborted();
     const job = this.#call((file) => file.verify());
     const report = await finished(job, options, (finishedJob) => calling((addon) => addon.takeReport(finishedJob)));
-    return JSON.parse(report) as VerifyReport;
+    return withUnchecked(JSON.parse(report) as Omit<VerifyReport, "unchecked">);
   }
 
   /** @internal What a whole-model file says beside its weights, as JSON. */
@@ -226,6 +249,24 @@ export async function openWeights(source: Source, options: OpenOptions = {}): Pr
   const [path, bytes] = splitSource(source);
   const job = calling((addon) => addon.openFile(path, bytes, readOptions(options)));
   return finished(job, options, (finishedJob) => new WeightsFile(calling((addon) => addon.takeFile(finishedJob))));
+}
+
+/**
+ * Compares everything in a file that can be compared, and says what could not be.
+ *
+ * ```ts
+ * const { failed, unchecked } = await verifyWeights("mnist.weights.h5");
+ * ```
+ *
+ * @throws What {@link openWeights} throws: a file whose structure is damaged cannot be verified.
+ */
+export async function verifyWeights(source: Source, options: OpenOptions = {}): Promise<VerifyReport> {
+  const file = await openWeights(source, { ...options, verify: "off" });
+  try {
+    return await file.verify({ signal: options.signal, onProgress: options.onProgress });
+  } finally {
+    file.close();
+  }
 }
 
 /** {@link openWeights}, here and now. */

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use kw_formats::safetensors::{self as st, SafetensorsBuilder, SafetensorsReader};
 use kw_model::{
     AttributeValue, ByteSource, Cancel, Code, CountingSource, DType, FileSource, Limits, Location, MemorySink,
-    MemorySource, Result, Shape, WeightsError, WeightsReader as _,
+    MemorySource, Result, Shape, WeightsError, WeightsReader as _, crc32c,
 };
 use support::{fixtures, json, read_all, sha256, shape};
 
@@ -168,7 +168,7 @@ fn builder() -> SafetensorsBuilder {
 
 fn write(plan: &st::SafetensorsPlan) -> Vec<u8> {
     let mut sink = MemorySink::new();
-    let mut emitter = plan.emit(&mut sink).expect("begins");
+    let mut emitter = plan.emit(&mut sink, &[]).expect("begins");
     for tensor in plan.tensors() {
         emitter.write(&content(tensor.name(), tensor.byte_len())).expect("fits");
     }
@@ -204,6 +204,45 @@ fn what_we_write_reads_back_aligned() {
 }
 
 #[test]
+fn digests_go_with_the_tensors() {
+    let mut builder = builder();
+    // A text that looks like the key does not get the digests.
+    builder.metadata("0", "\"kw_crc32c\":\"").with_digests();
+    let plan = builder.plan().expect("fine");
+    let contents: Vec<Vec<u8>> =
+        plan.tensors().iter().map(|tensor| content(tensor.name(), tensor.byte_len())).collect();
+    let digests: Vec<u32> = contents.iter().map(|bytes| crc32c(bytes)).collect();
+    let mut sink = MemorySink::new();
+    assert!(plan.emit(&mut sink, &digests[1..]).is_err(), "one for each");
+    let mut sink = MemorySink::new();
+    let mut emitter = plan.emit(&mut sink, &digests).expect("begins");
+    for bytes in &contents {
+        emitter.write(bytes).expect("fits");
+    }
+    emitter.finish().expect("complete");
+    let bytes = sink.into_bytes();
+    assert_eq!(bytes.len() as u64, plan.file_len());
+    let found = |bytes: &[u8]| -> Vec<Option<u32>> {
+        open_bytes(bytes).expect("ours").catalogue().entries().iter().map(|entry| entry.digest).collect()
+    };
+    assert_eq!(found(&bytes), digests.iter().copied().map(Some).collect::<Vec<_>>());
+    let reader = open_bytes(&bytes).expect("ours");
+    let texts = &reader.catalogue().group("").expect("always").attributes;
+    assert_eq!(texts.keys().collect::<Vec<_>>(), ["0", "a", "b"]);
+
+    // Digits that are none fit no tensor; a text for another number of tensors is nobody's.
+    let digits = format!("{:08x}", digests[2]);
+    let at = bytes.windows(8).position(|window| window == digits.as_bytes()).expect("in the header");
+    let mut damaged = bytes.clone();
+    damaged[at] = b'x';
+    assert_eq!(found(&damaged)[2], Some(0));
+    damaged.splice(at..at + 8, *b"");
+    let header = u64::from_le_bytes(*damaged.first_chunk().expect("eight")) - 8;
+    damaged[..8].copy_from_slice(&header.to_le_bytes());
+    assert!(found(&damaged).iter().all(Option::is_none));
+}
+
+#[test]
 fn shards_that_we_write_read_back() {
     let plan = builder().plan_sharded(20, &|number, count| format!("w-{number}-of-{count}.safetensors")).expect("fine");
     let files: Vec<(String, Vec<u8>)> = plan.files().iter().map(|(name, plan)| (name.clone(), write(plan))).collect();
@@ -233,9 +272,9 @@ fn the_writer_refuses_what_it_cannot_write() {
     assert_eq!(code(builder.tensor("b", DType::Float64, Shape::new([1 << 62]))), Err(Code::Corrupt));
     let plan = builder.plan().expect("fine");
     let mut sink = MemorySink::new();
-    let mut emitter = plan.emit(&mut sink).expect("begins");
+    let mut emitter = plan.emit(&mut sink, &[]).expect("begins");
     assert_eq!(emitter.write(&[1, 2, 3]).map_err(|error| error.code()), Err(Code::Argument));
     let mut sink = MemorySink::new();
-    let emitter = plan.emit(&mut sink).expect("begins");
+    let emitter = plan.emit(&mut sink, &[]).expect("begins");
     assert_eq!(emitter.finish().map_err(|error| error.code()), Err(Code::Argument));
 }

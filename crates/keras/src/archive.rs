@@ -120,7 +120,8 @@ pub(crate) fn open_zip(archive: Archive, limits: &Limits) -> Result<(Arc<dyn Wei
         archive.members().iter().map(|member| member.name().to_owned()).filter(|name| is_asset(name)).collect();
     let hdf5 = kw_formats::hdf5::open(archive.source(member, &cancel)?, limits)?;
     let stored = archive.members().get(member).is_some_and(kw_formats::zip::Member::is_stored);
-    let reader = MemberReader { hdf5, archive: Arc::clone(&archive), member, verified: Mutex::new(!stored) };
+    let reader =
+        MemberReader { hdf5, archive: Arc::clone(&archive), member, verified: Mutex::new((!stored).then_some(Ok(()))) };
     Ok((Arc::new(reader), KerasArchive { place: Place::Zip(archive), config, metadata, assets }))
 }
 
@@ -208,8 +209,8 @@ struct MemberReader {
     hdf5: Hdf5Reader,
     archive: Arc<Archive>,
     member: usize,
-    /// Inflating compares the checksum itself.
-    verified: Mutex<bool>,
+    /// What comparing the checksum gave; inflating compares it by itself.
+    verified: Mutex<Option<Result<()>>>,
 }
 
 impl WeightsReader for MemberReader {
@@ -231,10 +232,13 @@ impl WeightsReader for MemberReader {
 
     fn verify_stored(&self, _: usize, cancel: &Cancel) -> Result<bool> {
         let mut verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
-        if !*verified {
-            self.archive.verify(self.member, cancel)?;
-            *verified = true;
+        if let Some(known) = &*verified {
+            return known.clone().map(|()| true);
         }
-        Ok(true)
+        let outcome = self.archive.verify(self.member, cancel);
+        if outcome.as_ref().map_or_else(|error| error.code() == Code::Digest, |()| true) {
+            *verified = Some(outcome.clone());
+        }
+        outcome.map(|()| true)
     }
 }

@@ -28,6 +28,9 @@ fn weights(tree: &ModelTree, options: &SaveOptions) -> Result<Vec<usize>> {
 /// [`Code::Name`] when two weights have one path, [`Code::DType`].
 pub(crate) fn safetensors(tree: &ModelTree, options: &SaveOptions) -> Result<(Content, Vec<usize>)> {
     let mut builder = SafetensorsBuilder::new();
+    if options.digests.unwrap_or(true) {
+        builder.with_digests();
+    }
     builder.metadata("format", "keras");
     for (name, text) in &options.metadata {
         builder.metadata(name, text);

@@ -142,7 +142,7 @@ impl Content {
             Content::Archive(plan) => plan.write(sink, pump),
             Content::Sharded(_) | Content::Checkpoint(_) => Ok(()),
             Content::Safetensors(plan) => {
-                let mut emitter = plan.emit(sink)?;
+                let mut emitter = plan.emit(sink, pump.digests)?;
                 for tensor in 0..plan.tensors().len() {
                     pump.tensor(tensor, true, &mut |bytes| emitter.write(bytes))?;
                 }

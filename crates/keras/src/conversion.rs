@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use kw_formats::hdf5::writer::{DatasetOptions, H5Attribute, H5Builder};
+use kw_formats::hdf5::writer::{DIGEST_ATTRIBUTE, DatasetOptions, H5Attribute, H5Builder};
 use kw_formats::npy::NpzBuilder;
 use kw_formats::safetensors::SafetensorsBuilder;
 use kw_model::{
@@ -167,7 +167,8 @@ fn is_object_path(path: &str) -> bool {
 
 fn drop_attributes(catalogue: &Catalogue, kept: &mut Kept) {
     for (path, group) in catalogue.groups() {
-        kept.dropped.extend(group.attributes.keys().map(|name| format!("{path}@{name}")));
+        let names = group.attributes.keys().filter(|name| *name != DIGEST_ATTRIBUTE);
+        kept.dropped.extend(names.map(|name| format!("{path}@{name}")));
     }
 }
 
@@ -179,6 +180,9 @@ fn flat(
     kept: &mut Kept,
 ) -> Result<Content> {
     let (mut safetensors, mut npz) = (SafetensorsBuilder::new(), NpzBuilder::new());
+    if options.digests.unwrap_or(true) {
+        safetensors.with_digests();
+    }
     for (name, text) in &options.metadata {
         safetensors.metadata(name, text);
     }
@@ -217,7 +221,8 @@ fn hdf5(
     let digest = options.digests.unwrap_or(true);
     for (path, group) in catalogue.groups() {
         builder.group(path)?;
-        for (name, value) in &group.attributes {
+        // A digest of texts and of what stands beside them says nothing of another file.
+        for (name, value) in group.attributes.iter().filter(|(name, _)| *name != DIGEST_ATTRIBUTE) {
             match attribute(value) {
                 Some(value) => builder.attribute(path, name, value)?,
                 None => kept.dropped.push(format!("{path}@{name}")),

@@ -40,7 +40,9 @@ pub use format::{Format, to_save};
 pub use layout::tf_save::TfLayout;
 pub use load::{Assignment, LoadOptions, LoadPlan, Value, plan_load};
 pub use naming::snake_case;
-pub use open::{Between, OpenedFile, WholeModel, open, open_bytes, open_counted, open_source, whole_model};
+pub use open::{
+    Between, OpenedFile, WholeModel, check_texts, open, open_bytes, open_counted, open_source, whole_model,
+};
 pub use orders::{Orders, WeightOrders, weight_orders};
 pub use recipe::{Expression, Order, Recipe};
 pub use report::{Cast, LoadReport, SaveReport, Skipped, Warning, WarningCode};

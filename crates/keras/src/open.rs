@@ -3,10 +3,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use kw_formats::hdf5::writer::DIGEST_ATTRIBUTE;
 use kw_formats::tf_checkpoint;
 use kw_formats::zip::Archive;
 use kw_model::{
-    AttributeValue, ByteSource, Catalogue, Code, Filesystem, Limits, MemorySource, Result, WeightsError, WeightsReader,
+    AttributeValue, ByteSource, Catalogue, Code, Crc32c, Filesystem, Limits, MemorySource, Result, WeightsError,
+    WeightsReader,
 };
 
 use crate::archive::{self, KerasArchive};
@@ -197,6 +199,46 @@ pub fn whole_model(file: &OpenedFile) -> WholeModel {
         keras_version: text("keras_version"),
         backend: text("backend"),
     }
+}
+
+/// The group of a whole-model HDF5 file that holds the optimizer's state.
+pub(crate) const OPTIMIZER_GROUP: &str = "optimizer_weights";
+
+/// The CRC-32C of what makes a whole-model HDF5 file one: its version, both configs, and the name of the optimizer's group if
+/// there is one (a state that nobody finds is no error), each with a zero behind it.
+pub(crate) fn texts_digest(texts: [Option<&str>; 4]) -> u32 {
+    let mut crc = Crc32c::default();
+    for text in texts {
+        crc.update(text.unwrap_or_default().as_bytes());
+        crc.update(&[0]);
+    }
+    crc.value()
+}
+
+/// Compares the texts of a whole-model HDF5 file of ours with their digest; in an archive they were compared when it was opened.
+///
+/// # Errors
+/// [`Code::Digest`].
+pub fn check_texts(file: &OpenedFile) -> Result<()> {
+    let catalogue = file.reader.catalogue();
+    let Some(AttributeValue::Int(expected)) =
+        catalogue.group("").and_then(|root| root.attributes.get(DIGEST_ATTRIBUTE))
+    else {
+        return Ok(());
+    };
+    let whole = whole_model(file);
+    let optimizer = catalogue.group(OPTIMIZER_GROUP).map(|_| OPTIMIZER_GROUP.to_owned());
+    let texts = [&whole.keras_version, &whole.model_config, &whole.training_config, &optimizer];
+    let found = texts_digest(texts.map(Option::as_deref));
+    if i128::from(found) == i128::from(*expected) {
+        return Ok(());
+    }
+    Err(WeightsError::new(
+        Code::Digest,
+        "the model's config does not fit the digest stored with it: the file is damaged, or was edited by a program that \
+         left the digest as it was",
+    )
+    .file(&file.source_name))
 }
 
 /// Legacy files list their layers, others have groups called `vars`. A file with neither is what it is called.

@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use common::{Held, Scratch, evaluate, open_file, save, tree, trees};
 use kw_keras::Flavor::{Keras2, Keras3};
 use kw_keras::{
-    LoadOptions, ModelTree, SaveOptions, ValueStream, WarningCode, execute_save, plan_load, plan_save, whole_model,
+    LoadOptions, ModelTree, SaveOptions, ValueStream, WarningCode, check_texts, execute_save, plan_load, plan_save,
+    whole_model,
 };
 use kw_model::{Cancel, Code, LocalFilesystem, Result, crc32c};
 
@@ -131,6 +132,24 @@ fn the_optimizer_goes_where_keras_puts_it() {
     let file = open_file(&scratch.0.join("d.h5"));
     assert_eq!(whole_model(&file).model_config.as_deref(), Some("{\"é\": 1}"));
     assert_eq!(whole_model(&file).keras_version.as_deref(), Some("3.15.1"));
+    check_texts(&file).expect("as written");
+    let bytes = std::fs::read(scratch.0.join("d.h5")).expect("reads");
+    // A config, a version or the optimizer's name that changed would load as another model, or as an untrained one.
+    for text in ["{\"é\": 1}", "3.15.1", "optimizer_weights\0"] {
+        let text = text.as_bytes();
+        for at in (0..bytes.len() - text.len()).filter(|&at| bytes[at..].starts_with(text)) {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 1;
+            let opened = kw_keras::open_bytes(damaged, "d.h5", &kw_model::Limits::default());
+            let same =
+                |file: &kw_keras::OpenedFile| whole_model(file) == whole_model(&open_file(&scratch.0.join("d.h5")));
+            let is_group = text.ends_with(b"\0");
+            match opened.map(|file| (same(&file) && !is_group, check_texts(&file).map_err(|error| error.code()))) {
+                Ok((unharmed, checked)) => assert!(unharmed || checked == Err(Code::Digest), "{at}: {checked:?}"),
+                Err(error) => assert_eq!(error.code(), Code::Corrupt),
+            }
+        }
+    }
     // An optimizer of another size keeps its state, with a warning.
     let file = open_file(&scratch.0.join("a.weights.h5"));
     let plan = plan_load(&untrained, &file, &LoadOptions::default()).expect("loads");

@@ -66,6 +66,18 @@ struct VerifyReport {
     failed: Vec<Mismatch>,
 }
 
+impl VerifyReport {
+    /// Notes what does not fit its checksum; any other error ends the verification.
+    fn fail(&mut self, path: &str, error: WeightsError) -> Result<()> {
+        if error.code() != Code::Digest {
+            return Err(error);
+        }
+        let found = error.message().to_owned();
+        self.failed.push(Mismatch { path: path.to_owned(), expected: String::new(), found });
+        Ok(())
+    }
+}
+
 #[derive(Debug, Serialize)]
 struct Mismatch {
     path: String,
@@ -149,6 +161,17 @@ impl FileState {
             })
             .collect();
         to_json(&rows)
+    }
+
+    /// What a whole-model file says beside its weights.
+    ///
+    /// # Errors
+    /// [`Code::Digest`] for texts that changed since we wrote them.
+    pub fn whole_model(&self) -> Result<kw_keras::WholeModel> {
+        if self.verify != Verify::Off {
+            kw_keras::check_texts(&self.opened.file)?;
+        }
+        Ok(kw_keras::whole_model(&self.opened.file))
     }
 
     /// The paths of all groups as JSON.
@@ -321,7 +344,11 @@ impl FileState {
         };
         for (index, entry) in entries.iter().enumerate() {
             let Some(expected) = entry.digest else {
-                report.without_digest.push(entry.path.clone());
+                match self.verify_otherwise(index, entry, watch) {
+                    Ok(true) => report.verified += 1,
+                    Ok(false) => report.without_digest.push(entry.path.clone()),
+                    Err(error) => report.fail(&entry.path, error)?,
+                }
                 continue;
             };
             let found = self.digest(index, entry, watch)?;
@@ -335,7 +362,24 @@ impl FileState {
                 });
             }
         }
+        if let Err(error) = kw_keras::check_texts(&self.opened.file) {
+            report.fail("", error)?;
+        }
         to_json(&report)
+    }
+
+    /// Compares a tensor without a digest with what else the file keeps: the CRC-32 of an archive's member.
+    fn verify_otherwise(&self, index: usize, entry: &TensorEntry, watch: &Watch) -> Result<bool> {
+        if entry.dtype == DType::String && self.opened.file.format == kw_keras::Format::TfCheckpoint {
+            // Reading texts compares the checksum that a bundle has of them.
+            return self.reader().read_strings(index).map(|_| true);
+        }
+        let has_sum = self.reader().verify_stored(index, &watch.cancel)?;
+        if has_sum && !matches!(entry.location, Location::Range { .. }) {
+            // What is compressed is compared as it is inflated.
+            self.digest(index, entry, watch)?;
+        }
+        Ok(has_sum)
     }
 
     fn verify_or_fail(&self, watch: &Watch) -> Result<()> {

@@ -124,7 +124,7 @@ impl NativeFile {
     #[napi(catch_unwind)]
     pub fn whole_model(&self, env: &Env) -> napi::Result<String> {
         export(env, || {
-            let whole = kw_keras::whole_model(&self.state()?.opened().file);
+            let whole = self.state()?.whole_model()?;
             to_json(&Texts {
                 model_config: whole.model_config,
                 training_config: whole.training_config,

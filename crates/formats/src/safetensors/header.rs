@@ -7,7 +7,7 @@ use kw_model::{ByteSource, Code, Limits, Result, WeightsError};
 use safetensors::tensor::{Metadata, TensorInfo};
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 
-use super::corrupt;
+use super::{DIGEST_DIGITS, DIGEST_KEY, corrupt};
 use crate::buffers::read_range;
 
 /// The official readers take no longer header.
@@ -22,6 +22,8 @@ pub(super) struct Header {
     /// By offset.
     pub(super) tensors: Vec<(String, TensorInfo)>,
     pub(super) metadata: BTreeMap<String, String>,
+    /// Those that we wrote, in the order of the tensors; empty in files by others.
+    digests: String,
     /// Where the data begin in the file.
     pub(super) data_offset: u64,
 }
@@ -31,7 +33,7 @@ impl Header {
     pub(super) fn read(source: &dyn ByteSource, limits: &Limits) -> Result<Self> {
         let len = header_len(source, limits)?;
         let text = read_range(source, LEN_BYTES, len, "the header of the safetensors file")?;
-        let Raw { mut tensors, metadata } = serde_json::from_slice(&text)
+        let Raw { mut tensors, mut metadata } = serde_json::from_slice(&text)
             .map_err(|error| corrupt(format!("the header cannot be understood: {error}")).offset(LEN_BYTES))?;
         tensors.sort_by_key(|(_, info)| info.data_offsets);
         // The official rules: no gap, no overlap, every length that of shape and dtype.
@@ -53,7 +55,19 @@ impl Header {
             .expected(wanted)
             .found(source.len()));
         }
-        Ok(Header { tensors, metadata, data_offset })
+        let digests = metadata.remove(DIGEST_KEY).unwrap_or_default();
+        Ok(Header { tensors, metadata, digests, data_offset })
+    }
+
+    /// The digest of a tensor, by its number; none when the text was carried into a file of another number of tensors.
+    pub(super) fn digest(&self, tensor: usize) -> Option<u32> {
+        let wanted = self.tensors.len().saturating_mul(DIGEST_DIGITS);
+        let start = tensor.saturating_mul(DIGEST_DIGITS);
+        let digits = self.digests.get(start..start.saturating_add(DIGEST_DIGITS));
+        // Damaged digits must not read as "no digest": 0 fits nothing but an empty tensor.
+        digits
+            .filter(|_| self.digests.len() == wanted)
+            .map(|digits| u32::from_str_radix(digits, 16).unwrap_or_default())
     }
 }
 

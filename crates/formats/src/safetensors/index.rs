@@ -57,11 +57,12 @@ pub fn open_sharded(
         for (name, text) in &header.metadata {
             metadata.entry(name.clone()).or_insert_with(|| text.clone());
         }
-        for (path, info) in &header.tensors {
+        for (tensor, (path, info)) in header.tensors.iter().enumerate() {
             match parsed.weight_map.get(path) {
                 Some(wanted) if wanted == file => {
                     found.insert(path.as_str());
-                    add(&mut builder, path, info, number, header.data_offset).map_err(named)?;
+                    add(&mut builder, path, info, (number, header.data_offset), header.digest(tensor))
+                        .map_err(named)?;
                 }
                 // The index says where it really is; this copy does not count.
                 Some(_) => {}

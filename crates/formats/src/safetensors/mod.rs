@@ -18,6 +18,12 @@ pub use writer::{PlannedTensor, SafetensorsBuilder, SafetensorsEmitter, Safetens
 /// The format's name in reports and errors.
 pub const FORMAT: &str = "safetensors";
 
+/// The text of the header in which we keep the CRC-32C of every tensor: eight hexadecimal digits each, in the order of their
+/// bytes. Other readers hand it on or ignore it.
+pub const DIGEST_KEY: &str = "kw_crc32c";
+/// Of one digest.
+const DIGEST_DIGITS: usize = 8;
+
 fn corrupt(message: impl Into<String>) -> WeightsError {
     WeightsError::new(Code::Corrupt, message).format(FORMAT)
 }

@@ -36,8 +36,8 @@ pub fn open(source: Arc<dyn ByteSource>, limits: &Limits) -> Result<SafetensorsR
     let header = header.map_err(|error| error.file(name.as_str()).format(super::FORMAT))?;
     let mut builder = CatalogueBuilder::new(vec![source], limits.clone());
     builder.group("", metadata_group(&header.metadata, limits)?);
-    for (path, info) in &header.tensors {
-        add(&mut builder, path, info, 0, header.data_offset)
+    for (number, (path, info)) in header.tensors.iter().enumerate() {
+        add(&mut builder, path, info, (0, header.data_offset), header.digest(number))
             .map_err(|error| error.file(name.as_str()).format(super::FORMAT))?;
     }
     Ok(SafetensorsReader::new(builder.finish()))
@@ -50,13 +50,13 @@ pub(super) fn metadata_group(metadata: &BTreeMap<String, String>, limits: &Limit
     Ok(Group { attributes })
 }
 
-/// Adds one tensor of the source number `source`, whose data begin at `data_offset`.
+/// Adds one tensor; `data` is the number of its source and where the data of that begin.
 pub(super) fn add(
     builder: &mut CatalogueBuilder,
     path: &str,
     info: &TensorInfo,
-    source: usize,
-    data_offset: u64,
+    (source, data_offset): (usize, u64),
+    digest: Option<u32>,
 ) -> Result<()> {
     let (dtype, alias) = match dtypes::from_stored(info.dtype) {
         Ok(found) => found,
@@ -69,7 +69,7 @@ pub(super) fn add(
         shape: Shape::new(info.shape.iter().map(|axis| *axis as u64).collect::<Vec<_>>()),
         byte_len: end.saturating_sub(start) as u64,
         location: Location::Range { source, offset: data_offset.saturating_add(start as u64) },
-        digest: None,
+        digest,
         attributes: alias.map(|name| ("dtype".to_owned(), AttributeValue::Text(name))).into_iter().collect(),
     })
 }

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::header::{LEN_BYTES, MAX_HEADER_BYTES, METADATA_KEY};
 use super::index::Index;
-use super::{FORMAT, dtypes};
+use super::{DIGEST_DIGITS, DIGEST_KEY, FORMAT, dtypes};
 
 /// The data begin at a multiple of this many bytes.
 const ALIGNMENT: usize = 64;
@@ -22,6 +22,7 @@ pub struct SafetensorsBuilder {
     tensors: Vec<PlannedTensor>,
     names: HashSet<String>,
     metadata: BTreeMap<String, String>,
+    digests: bool,
 }
 
 /// One tensor of a plan.
@@ -80,6 +81,12 @@ impl SafetensorsBuilder {
         self
     }
 
+    /// Adds a digest of every tensor to the header; [`SafetensorsPlan::emit`] is given them.
+    pub fn with_digests(&mut self) -> &mut Self {
+        self.digests = true;
+        self
+    }
+
     /// Adds a tensor; returns its number in the order of adding, which is not that of the file.
     ///
     /// # Errors
@@ -104,7 +111,10 @@ impl SafetensorsBuilder {
     /// # Errors
     /// [`Code::Limit`] for a header beyond 100 MB, which no reader takes, or a file beyond what 63 bits count.
     pub fn plan(self) -> Result<SafetensorsPlan> {
-        let SafetensorsBuilder { mut tensors, metadata, .. } = self;
+        let SafetensorsBuilder { mut tensors, mut metadata, digests, .. } = self;
+        if digests {
+            metadata.insert(DIGEST_KEY.to_owned(), "0".repeat(tensors.len().saturating_mul(DIGEST_DIGITS)));
+        }
         tensors.sort_by(|a, b| b.stored.cmp(&a.stored).then_with(|| a.name.cmp(&b.name)));
         let mut entries = Vec::new();
         let mut position = 0_u64;
@@ -127,7 +137,11 @@ impl SafetensorsBuilder {
         for tensor in &mut tensors {
             tensor.offset = tensor.offset.saturating_add(data_offset);
         }
-        Ok(SafetensorsPlan { header, tensors, file_len: data_offset.saturating_add(position) })
+        // Unescaped quotes stand around keys only, so no text can look like this one.
+        let key = format!("\"{DIGEST_KEY}\":\"");
+        let found = digests.then(|| header.windows(key.len()).position(|at| at == key.as_bytes())).flatten();
+        let digests_at = found.map(|at| at.saturating_add(key.len()));
+        Ok(SafetensorsPlan { header, digests_at, tensors, file_len: data_offset.saturating_add(position) })
     }
 
     /// Distributes the tensors over files of at most `max_bytes` of data, in the order of adding; a larger tensor gets a file of
@@ -159,7 +173,8 @@ impl SafetensorsBuilder {
                 return Err(WeightsError::new(Code::Name, format!("two files would be called {file}")).format(FORMAT));
             }
             weight_map.extend(tensors.iter().map(|tensor| (tensor.name.clone(), file.clone())));
-            let builder = SafetensorsBuilder { tensors, names: HashSet::new(), metadata: metadata.clone() };
+            let builder =
+                SafetensorsBuilder { tensors, names: HashSet::new(), metadata: metadata.clone(), digests: false };
             files.push((file, builder.plan()?));
         }
         let mut totals = Map::new();
@@ -207,6 +222,8 @@ impl ShardedPlan {
 #[derive(Debug)]
 pub struct SafetensorsPlan {
     header: Vec<u8>,
+    /// Where the digests stand in the header.
+    digests_at: Option<usize>,
     tensors: Vec<PlannedTensor>,
     file_len: u64,
 }
@@ -222,13 +239,26 @@ impl SafetensorsPlan {
         self.file_len
     }
 
-    /// Begins to write: the header goes out at once.
+    /// Begins to write: the header goes out at once. `digests` are the CRC-32C of the tensors in order, when they were asked
+    /// for.
     ///
     /// # Errors
-    /// What the sink refuses.
-    pub fn emit<'a>(&self, sink: &'a mut dyn ByteSink) -> Result<SafetensorsEmitter<'a>> {
+    /// [`Code::Argument`] for another number of digests; what the sink refuses.
+    pub fn emit<'a>(&self, sink: &'a mut dyn ByteSink, digests: &[u32]) -> Result<SafetensorsEmitter<'a>> {
         sink.write_all(&(self.header.len() as u64).to_le_bytes())?;
-        sink.write_all(&self.header)?;
+        match self.digests_at.and_then(|at| self.header.split_at_checked(at)) {
+            None => sink.write_all(&self.header)?,
+            Some((before, rest)) => {
+                let text = digests.iter().fold(String::new(), |text, digest| text + &format!("{digest:08x}"));
+                let after =
+                    rest.get(text.len()..).filter(|_| digests.len() == self.tensors.len()).ok_or_else(|| {
+                        WeightsError::new(Code::Argument, "not as many digests as tensors were given").format(FORMAT)
+                    })?;
+                sink.write_all(before)?;
+                sink.write_all(text.as_bytes())?;
+                sink.write_all(after)?;
+            }
+        }
         let left = self.file_len.saturating_sub(LEN_BYTES).saturating_sub(self.header.len() as u64);
         Ok(SafetensorsEmitter { sink, left })
     }

@@ -1,10 +1,11 @@
 //! Writing the legacy HDF5 layout, at the root or inside a whole-model file.
 
-use kw_formats::hdf5::writer::H5Attribute;
+use kw_formats::hdf5::writer::{DIGEST_ATTRIBUTE, H5Attribute};
 use kw_model::Result;
 
 use super::legacy_names;
 use crate::layout::object_paths::join;
+use crate::open::{OPTIMIZER_GROUP, texts_digest};
 use crate::orders::Orders;
 use crate::save::{SaveOptions, Writer};
 use crate::tree::{Attribute, Flavor, ModelTree, NodeKind};
@@ -45,16 +46,22 @@ pub(crate) fn write(tree: &ModelTree, options: &SaveOptions, writer: &mut Writer
     }
     let own = if root.kind.is_model() { orders.top_level_weights(tree.root)? } else { Vec::new() };
     weights(tree, writer, &join(base, "top_level_model_weights"), &own)?;
-    if options.model_config.is_some()
-        && options.include_optimizer.unwrap_or(true)
+    let Some(config) = &options.model_config else { return Ok(()) };
+    let mut optimizer = None;
+    if options.include_optimizer.unwrap_or(true)
         && let Some(Attribute::Node(index)) = root.attribute("optimizer")
         && tree.node(*index)?.kind == NodeKind::Optimizer
     {
         let variables = tree.node(*index)?.saved_variables();
         // Keras leaves the group out while the optimizer has no state.
         if !variables.is_empty() {
-            weights(tree, writer, "optimizer_weights", &variables)?;
+            weights(tree, writer, OPTIMIZER_GROUP, &variables)?;
+            optimizer = Some(OPTIMIZER_GROUP);
         }
+    }
+    if options.digests.unwrap_or(true) {
+        let digest = texts_digest([Some(version), Some(config), options.training_config.as_deref(), optimizer]);
+        writer.attribute("", DIGEST_ATTRIBUTE, H5Attribute::UInt32(digest))?;
     }
     Ok(())
 }
