@@ -161,7 +161,8 @@ test.each(["k2", "k3"] as const)("what a whole-model file of %s says at its root
   await (await loadModel(adam(short))).save(path);
   const [ours, theirs] = [await openWeights(path), await openWeights(adam(short))];
   const [mine, keras] = [ours.attributes(), theirs.attributes()];
-  expect(Object.keys(mine).sort()).toEqual(Object.keys(keras).sort());
+  // Ours has a digest of these texts beside them, which Keras does not look at.
+  expect(Object.keys(mine).sort()).toEqual([...Object.keys(keras), "kw_crc32c"].sort());
   const parsed = (value: unknown): unknown => JSON.parse(value as string);
   expect(parsed(mine["model_config"])).toEqual(parsed(keras["model_config"]));
   // Keras 3 does not find its own short names again when it loads.
@@ -237,7 +238,7 @@ test("an optimizer of an unknown class goes through as data", async () => {
   const bytes = readFileSync(path);
   const at = bytes.indexOf('"class_name":"Adam"');
   bytes.write('"class_name":"Mine"', at);
-  const own = await loadModel(new Uint8Array(bytes));
+  const own = await loadModel(new Uint8Array(bytes), { verify: "off" });
   expect(own.optimizer?.className).toBe("Mine");
   expect(own.optimizer?.variables.map((variable) => variable.path)).toEqual(
     model.optimizer?.variables.map((variable) => variable.path),

@@ -16,7 +16,7 @@ use crate::job::{Job, Watch};
 use crate::load::load;
 use crate::native_job::{NativeJob, Outcome, values_object};
 use crate::opening::Origin;
-use crate::options::ReadOptions;
+use crate::options::{ReadOptions, Verify};
 use crate::pool::lock;
 
 /// An opened file. After `close` every method fails; buffers that were handed out stay valid.
@@ -139,9 +139,17 @@ impl NativeFile {
     pub fn load(&self, env: &Env, tree: String, load_options: String, read_options: String) -> napi::Result<NativeJob> {
         export(env, || {
             let load_options: LoadOptions = from_json(&load_options, "options")?;
-            let read_options: ReadOptions = from_json(&read_options, "options")?;
+            let mut read_options: ReadOptions = from_json(&read_options, "options")?;
             let state = self.state()?;
             Ok(NativeJob::new(Job::new(move |watch| {
+                // The checksum of an archive's member covers names too: a state whose name changed would be left out.
+                let file = &state.opened().file;
+                if file.archive.is_some()
+                    && read_options.verify(Verify::Load) != Verify::Off
+                    && file.reader.verify_stored(0, &watch.cancel)?
+                {
+                    read_options.verify = Some(Verify::Off);
+                }
                 Ok(Outcome::Load(load(&tree, state.opened(), &load_options, &read_options, watch)?))
             })))
         })

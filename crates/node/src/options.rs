@@ -51,7 +51,7 @@ pub enum Verify {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ReadOptions {
     access: Option<String>,
-    verify: Option<Verify>,
+    pub verify: Option<Verify>,
     #[serde(default)]
     limits: LimitOptions,
     /// Bytes of the largest buffer over foreign memory, where the runtime has such a limit.
