@@ -388,12 +388,19 @@ def random_freezing(model, rng):
 # --- ops ------------------------------------------------------------------------------------------------------------
 
 
+KEPT = {}
+
+
 def rebuilt(folder, expected):
-    J.fresh()
-    model = J.K.models.model_from_json((folder / "config.json").read_text())
-    freeze(model, expected["freeze"])
-    J.zero(model.weights)
-    return model
+    """The model from its config with all weights zero. Building takes most of the time: the last one is kept."""
+    if folder not in KEPT:
+        KEPT.clear()
+        J.fresh()
+        model = J.K.models.model_from_json((folder / "config.json").read_text())
+        freeze(model, expected["freeze"])
+        KEPT[folder] = model
+    J.zero(KEPT[folder].weights)
+    return KEPT[folder]
 
 
 def finalize(model):
@@ -439,6 +446,7 @@ def random_model(job):
     folder.mkdir(parents=True, exist_ok=True)
     for attempt in range(20):  # a Keras bug in some odd combination costs an attempt, not the seed
         rng = random.Random(f"{job['seed']}.{attempt}")
+        KEPT.clear()
         J.fresh(seed=job["seed"] % 2**31)
         try:
             model, makers = Grower(rng).model()
@@ -504,7 +512,6 @@ def own_reading(folder, expected, kind, name):
 
 def check(folder, expected, file, kind):
     if kind == "full":
-        J.fresh()
         with J.Heard() as heard, J.Stage("load"):
             model = J.K.models.load_model(str(file))
     else:

@@ -102,10 +102,19 @@ export function sha256(data: ArrayBufferView): string {
 /** Keras merges LoRA matrices into the kernels of a .weights.h5: such a file does not bring all weights back. */
 export const mergesOnSaving = (sample: Sample): boolean => sample.model.startsWith("lora");
 
-/** A file of the sample that holds every weight. */
+/** Kinds that Keras itself can read back, whoever wrote the file (status.json of the corpus says so). */
+export function readable(sample: Sample, kind: "v3" | "legacy"): boolean {
+  if (sample.model === "pure_bfloat16") return sample.flavor === "keras3" && kind === "v3";
+  if (sample.model === "functional_with_attrs" && sample.flavor === "keras3") return kind === "v3";
+  if (sample.model === "subclassed") return kind === "v3" || sample.flavor === "keras3";
+  return true;
+}
+
+/** A file of the sample that holds every weight: an HDF5 file, or the archive where there is no other. */
 export function completeFile(sample: Sample): string {
   const files = hdf5Files(sample);
-  const name = files.find((file) => file.endsWith(".weights.h5") && !mergesOnSaving(sample)) ?? files[0];
-  if (name === undefined) throw new Error(`${sample.id} has no HDF5 file`);
+  const archive = readdirSync(sample.folder).find((file) => file.endsWith(".keras"));
+  const name = files.find((file) => file.endsWith(".weights.h5") && !mergesOnSaving(sample)) ?? files[0] ?? archive;
+  if (name === undefined) throw new Error(`${sample.id} has neither an HDF5 file nor an archive`);
   return join(sample.folder, name);
 }
