@@ -2,11 +2,14 @@
 import { spawn } from "node:child_process";
 import { appendFileSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, relative } from "node:path";
 
 import { environment, root } from "./run.mjs";
 
-/** @typedef {{ suite: string, passed: number, failed: number }} Counts */
+/** @typedef {{ suite: string, passed: number, failed: number, failures?: string[] }} Counts */
+
+/** The first lines of a failure: what stands in a log that shows its end alone. */
+const beginning = (text) => text.split("\n").slice(0, 4).join(" / ").slice(0, 400);
 
 /** Starts a program, shows what it prints as it comes, and gives the exit code and all of stdout. */
 function follow(command, args, env) {
@@ -39,7 +42,8 @@ export async function runCargoTests(args, { env = {} } = {}) {
     passed += Number(match[1]);
     failed += Number(match[2]);
   }
-  return { suite: "cargo test", passed, failed: code !== 0 && failed === 0 ? 1 : failed };
+  const failures = [...text.matchAll(/^test (\S+).* \.\.\. FAILED$/gm)].map((match) => match[1]);
+  return { suite: "cargo test", passed, failed: code !== 0 && failed === 0 ? 1 : failed, failures };
 }
 
 /** Runs vitest under `node`; a run that fails without a failed test counts as one failure. */
@@ -66,6 +70,7 @@ export async function runVitest({
     );
     let passed = 0;
     let failed = 0;
+    const failures = [];
     try {
       const found = JSON.parse(readFileSync(report, "utf8"));
       passed = found.numPassedTests;
@@ -73,10 +78,17 @@ export async function runVitest({
       failed =
         found.numFailedTests +
         found.testResults.filter((f) => f.status === "failed" && f.assertionResults.length === 0).length;
+      for (const file of found.testResults.filter((f) => f.status === "failed")) {
+        const tests = file.assertionResults.filter((result) => result.status === "failed");
+        const where = relative(root, file.name);
+        if (tests.length === 0) failures.push(`${where}: ${beginning(file.message)}`);
+        for (const { fullName, failureMessages } of tests)
+          failures.push(`${where} > ${fullName}: ${beginning(failureMessages.join("\n"))}`);
+      }
     } catch {
       // No report: vitest itself died, and its exit code says so.
     }
-    return { suite, passed, failed: code !== 0 && failed === 0 ? 1 : failed };
+    return { suite, passed, failed: code !== 0 && failed === 0 ? 1 : failed, failures };
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
