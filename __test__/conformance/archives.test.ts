@@ -83,7 +83,8 @@ describe("cnn_bn", () => {
     expect(digests(model)).toEqual(digests(expected));
 
     const legacy = join(folder, "c.h5");
-    await expect(convert(archive, legacy)).rejects.toMatchObject({ code: "ERR_WEIGHTS_FORMAT" });
+    const bare = join(corpusRoot, "cnn_bn/k3/model.weights.h5");
+    await expect(convert(bare, legacy)).rejects.toMatchObject({ code: "ERR_WEIGHTS_FORMAT" });
     expect((await convert(archive, legacy, { config: expected })).format).toBe("legacy_h5");
     const from = buildSample(sample);
     await from.loadWeights(legacy);

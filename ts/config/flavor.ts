@@ -13,7 +13,8 @@ const keras2Words = /"(?:batch_input_shape|inbound_nodes"\s*:\s*\[\s*\[)/;
  */
 export function flavorOfConfig(config: JsonObject, text: string = JSON.stringify(config)): Flavor {
   const version = config["keras_version"];
-  if (typeof version === "string") return /^[12]\./.test(version) ? "keras2" : "keras3";
+  // TensorFlow.js follows Keras 2 and puts its own version there.
+  if (typeof version === "string") return /^(?:[12]\.|tfjs)/.test(version) ? "keras2" : "keras3";
   if (keras3Words.test(text)) return "keras3";
   if (keras2Words.test(text)) return "keras2";
   return "module" in config ? "keras3" : "keras2";

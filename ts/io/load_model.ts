@@ -6,6 +6,7 @@ import type { Model } from "../model/model.ts";
 import { describe } from "../model/tree.ts";
 import { adoptFrom } from "../model/unknown.ts";
 import { calling, type NativeFile } from "../native.ts";
+import { gruResetAfter } from "../tfjs/gru.ts";
 import type { AdoptedVariable } from "../optimizers/optimizer.ts";
 import type { DType } from "../tensor.ts";
 import { Compilation } from "../training/compilation.ts";
@@ -40,6 +41,13 @@ function nameOf(source: Source): string {
   return source instanceof Uint8Array ? "the given bytes" : String(source);
 }
 
+/** The config in Keras' words: our class for TensorFlow.js is Keras' own GRU. */
+function ofKeras(config: string, file: NativeFile): string {
+  return file.format() === "tfjs_layers"
+    ? config.replaceAll(`"class_name":"${gruResetAfter}"`, '"class_name":"GRU"')
+    : config;
+}
+
 function parse(text: string, what: string, file: string): JsonObject {
   let value: unknown;
   try {
@@ -48,6 +56,12 @@ function parse(text: string, what: string, file: string): JsonObject {
     return fail("ERR_WEIGHTS_CONFIG", `the ${what} of ${file} is not JSON`, { file, cause });
   }
   return isObject(value) ? value : fail("ERR_WEIGHTS_CONFIG", `the ${what} of ${file} is no object`, { file });
+}
+
+/** The model that a file says that it holds, without its weights; undefined for a file of weights alone. */
+export function modelInside(file: NativeFile, source: string, options: LoadModelSyncOptions): Model | undefined {
+  const texts = JSON.parse(calling(() => file.wholeModel())) as WholeModelTexts;
+  return texts.modelConfig === null ? undefined : makeModel(file, source, options);
 }
 
 /** Builds what the file says that it holds; its weights come after that. */
@@ -60,7 +74,7 @@ function makeModel(file: NativeFile, source: string, { compile = true }: LoadMod
       { file: source, format: file.format() },
     );
   }
-  const config = parse(texts.modelConfig, "model config", source);
+  const config = parse(ofKeras(texts.modelConfig, file), "model config", source);
   const { kerasVersion: version } = texts;
   const model = modelFromConfig(version === null ? config : { keras_version: version, ...config });
   adoptFrom(model, new WeightsFile(file));

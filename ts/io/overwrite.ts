@@ -119,3 +119,22 @@ export function askSync(path: string, asked: Asked): boolean {
   if (typeof answer !== "boolean") throw argumentError("a function given as overwrite here must answer true or false");
   return answer;
 }
+
+/** Formats whose name is that of a file, and not a prefix. */
+const ofFiles =
+  /\.(?:h5|hdf5|keras|safetensors|npz)$|\.weights\.json$|\.safetensors\.index\.json$|(?:^|[\\/])model\.json$/u;
+
+/** The file whose presence means that a save to `path` would replace something. */
+export function replacedBy(
+  path: string,
+  {
+    saveFormat,
+    maxShardSize,
+    maxShardBytes,
+  }: { saveFormat?: string | undefined; maxShardSize?: unknown; maxShardBytes?: unknown },
+): string {
+  const prefix = saveFormat === undefined ? !ofFiles.test(path) : /^(?:tf|tensorflow|tf_checkpoint)$/u.test(saveFormat);
+  if (prefix) return `${path}.index`;
+  const sharded = maxShardSize !== undefined || maxShardBytes !== undefined;
+  return sharded && path.endsWith(".safetensors") ? `${path}.index.json` : path;
+}

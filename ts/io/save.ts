@@ -4,7 +4,7 @@ import type { RawArray } from "../dtype.ts";
 import { isWeightsError, WeightsError } from "../errors.ts";
 import { calling, type NativeJob, type NativeSave } from "../native.ts";
 import { finished, onlyKnown, watch, type JobOptions } from "./job.ts";
-import { ask, askSync, mayReplace, mustAsk, type Overwrite, type OverwriteSync } from "./overwrite.ts";
+import { ask, askSync, mayReplace, mustAsk, replacedBy, type Overwrite, type OverwriteSync } from "./overwrite.ts";
 import { pathOf } from "./source.ts";
 import type { HeldVariable, Target } from "./target.ts";
 
@@ -21,10 +21,15 @@ export interface SaveContents {
   readonly tfLayout?: "save_weights" | "checkpoint" | "universal" | undefined;
   /** Whether the optimizer's state goes where the format has a place for it. Default true. */
   readonly includeOptimizer?: boolean | undefined;
-  /** Sharded weights (`.weights.json`) and TensorFlow checkpoints: the largest shard in GiB, Keras' unit. */
+  /**
+   * The largest file in GiB, Keras' unit: of sharded weights (`.weights.json`), TensorFlow checkpoints, layers models of
+   * TensorFlow.js (4 MiB by default), and safetensors, which get an index beside them (`model.safetensors.index.json`).
+   */
   readonly maxShardSize?: number | undefined;
   /** The same in bytes; counts when both are given. */
   readonly maxShardBytes?: number | undefined;
+  /** safetensors: texts for the file's metadata. */
+  readonly metadata?: Readonly<Record<string, string>> | undefined;
 }
 
 /** How to save, without waiting. */
@@ -60,7 +65,15 @@ export interface SaveReport {
 /** Values of JavaScript's up to this many bytes together are copied at once, without any turns. */
 const smallSave = 8 << 20;
 
-const contentNames = ["saveFormat", "tfLayout", "includeOptimizer", "maxShardSize", "maxShardBytes", "overwrite"];
+const contentNames = [
+  "saveFormat",
+  "tfLayout",
+  "includeOptimizer",
+  "maxShardSize",
+  "maxShardBytes",
+  "metadata",
+  "overwrite",
+];
 
 /** One tensor of the file and where its values are now. */
 interface Item {
@@ -81,10 +94,10 @@ export interface WholeTexts {
 function plan(
   target: Target,
   path: string,
-  { saveFormat, tfLayout, includeOptimizer, maxShardSize, maxShardBytes, overwrite = true }: SaveOptions,
+  { saveFormat, tfLayout, includeOptimizer, maxShardSize, maxShardBytes, metadata, overwrite = true }: SaveOptions,
   texts: WholeTexts,
 ): NativeSave {
-  const contents: SaveContents = { saveFormat, tfLayout, includeOptimizer, maxShardSize, maxShardBytes };
+  const contents: SaveContents = { saveFormat, tfLayout, includeOptimizer, maxShardSize, maxShardBytes, metadata };
   const options = JSON.stringify({ ...contents, overwrite: mayReplace(overwrite), ...texts });
   const save = calling((addon) => addon.planSave(JSON.stringify(target.tree), path, options));
   try {
@@ -94,11 +107,6 @@ function plan(
     throw error;
   }
   return save;
-}
-
-/** The file whose presence means that something would be replaced. */
-function existing(save: NativeSave, path: string): string {
-  return save.format() === "tf_checkpoint" ? `${path}.index` : path;
 }
 
 function cancelled(save: NativeSave, path: string): SaveReport {
@@ -241,7 +249,7 @@ export async function saveFrom(
   const path = pathOf(destination);
   const save = plan(target, path, options, texts);
   try {
-    const replaced = existing(save, path);
+    const replaced = replacedBy(path, { ...options, saveFormat: save.format() });
     if (mustAsk(replaced, overwrite)) {
       if (!(await ask(replaced, overwrite, signal))) return cancelled(save, path);
       signal?.throwIfAborted();
@@ -279,7 +287,7 @@ export function saveFromSync(
   const path = pathOf(destination);
   const save = plan(target, path, options, texts);
   const { overwrite = true } = options;
-  const replaced = existing(save, path);
+  const replaced = replacedBy(path, { ...options, saveFormat: save.format() });
   if (mustAsk(replaced, overwrite) && !askSync(replaced, overwrite)) return cancelled(save, path);
   const arrays = capture(save, target).map(bytesOf);
   return JSON.parse(calling(() => save.run(arrays))) as SaveReport;

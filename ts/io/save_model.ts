@@ -4,19 +4,20 @@ import { writeArchiveModel } from "../config/write.ts";
 import { fail } from "../model/failure.ts";
 import type { Model } from "../model/model.ts";
 import { saveTarget } from "../model/unknown.ts";
+import { requireTranslation } from "../tfjs/translate.ts";
 import { saveFrom, saveFromSync, type SaveOptions, type SaveReport, type SaveSyncOptions } from "./save.ts";
 import type { SaveContents, WholeTexts } from "./save.ts";
 import { pathOf } from "./source.ts";
 
-/** How to save a whole model, without waiting. `saveFormat` is `"keras"` or `"h5"`. */
+/** How to save a whole model, without waiting. `saveFormat` is `"keras"`, `"h5"` or `"tfjs"`. */
 export type SaveModelSyncOptions = SaveSyncOptions;
 
-/** How to save a whole model. `saveFormat` is `"keras"` or `"h5"`. */
+/** How to save a whole model. `saveFormat` is `"keras"`, `"h5"` or `"tfjs"`. */
 export type SaveModelOptions = SaveOptions;
 
 interface Whole {
   readonly texts: WholeTexts;
-  readonly saveFormat: "archive" | "legacy_h5";
+  readonly saveFormat: "archive" | "legacy_h5" | "tfjs_layers";
 }
 
 const formats: Readonly<Record<string, Whole["saveFormat"]>> = {
@@ -24,13 +25,37 @@ const formats: Readonly<Record<string, Whole["saveFormat"]>> = {
   h5: "legacy_h5",
   hdf5: "legacy_h5",
   legacy_h5: "legacy_h5",
+  archive: "archive",
+  tfjs: "tfjs_layers",
+  tfjs_layers: "tfjs_layers",
+  "model.json": "tfjs_layers",
 };
 
+function known(path: string, saveFormat: string | undefined): Whole["saveFormat"] | undefined {
+  return formats[
+    saveFormat ??
+      /(?:(?<!\.weights)\.(keras|h5|hdf5)|(?:^|[\\/])(model\.json))$/u.exec(path)?.slice(1).find(Boolean) ??
+      ""
+  ];
+}
+
+/** Whether a conversion to `path` makes a whole model; `asked` and `fallback` are for formats that leave a choice. */
+export function isWhole(
+  path: string,
+  saveFormat: string | undefined,
+  asked: boolean | undefined,
+  fallback: boolean,
+): boolean {
+  const format = known(path, saveFormat);
+  if (format === undefined || format === "archive") return format === "archive";
+  return asked ?? (format === "tfjs_layers" || fallback);
+}
+
 function formatOf(path: string, saveFormat: string | undefined): Whole["saveFormat"] {
-  const known = formats[saveFormat ?? /\.(keras|h5|hdf5)$/u.exec(path)?.[1] ?? ""];
-  if (known !== undefined) return known;
+  const format = known(path, saveFormat);
+  if (format !== undefined) return format;
   const what = saveFormat === undefined ? `the name ${path}` : `saveFormat ${JSON.stringify(saveFormat)}`;
-  return fail("ERR_WEIGHTS_FORMAT", `${what} is of no format for whole models: there are .keras and .h5`, {
+  return fail("ERR_WEIGHTS_FORMAT", `${what} is of no format for whole models: there are .keras, .h5 and model.json`, {
     file: path,
   });
 }
@@ -52,12 +77,21 @@ function wholeOf(model: Model, path: string, { saveFormat, includeOptimizer = tr
   needConfig(model, format);
   model.needBuilt();
   const compilation = includeOptimizer ? model.compilation : undefined;
+  if (format === "tfjs_layers") {
+    const { topology } = requireTranslation(model.toJSON(), { flavor: model.flavor });
+    return { texts: { modelConfig: JSON.stringify(topology) }, saveFormat: format };
+  }
   if (format === "archive") {
     const config = writeArchiveModel(model, compilation?.compileConfig());
     return { texts: { modelConfig: pythonJson(config), dateSaved: now() }, saveFormat: format };
   }
   const training = compilation && pythonJson(compilation.trainingConfig());
   return { texts: { modelConfig: pythonJson(writeLegacyModel(model)), trainingConfig: training }, saveFormat: format };
+}
+
+/** The texts of a whole-model file. */
+export function wholeTexts(model: Model, path: string, contents: SaveContents): WholeTexts {
+  return wholeOf(model, path, contents).texts;
 }
 
 /** The local time in the form of `metadata.json`. */

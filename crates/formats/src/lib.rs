@@ -14,10 +14,18 @@ pub mod orbax;
 pub mod safetensors;
 #[cfg(feature = "tf-checkpoint")]
 pub mod tf_checkpoint;
+#[cfg(feature = "tfjs-layers")]
+pub mod tfjs_layers;
 #[cfg(feature = "zip")]
 pub mod zip;
 
-#[cfg(any(feature = "orbax", feature = "safetensors", feature = "tf-checkpoint", feature = "zip"))]
+#[cfg(any(
+    feature = "orbax",
+    feature = "safetensors",
+    feature = "tf-checkpoint",
+    feature = "tfjs-layers",
+    feature = "zip"
+))]
 #[allow(dead_code, reason = "each format uses some of it")]
 mod buffers;
 #[cfg(any(feature = "orbax", feature = "tf-checkpoint"))]

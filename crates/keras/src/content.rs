@@ -12,7 +12,7 @@ use kw_model::{ByteSink, ByteSource, Filesystem, Result, commit_file};
 
 use crate::archive;
 use crate::pump::Pump;
-use crate::sharded_save::{self, ShardedPlan};
+use crate::shard_commit::{self, ShardSet};
 use crate::tf_commit;
 
 /// Bytes of an asset that are copied at once.
@@ -22,7 +22,8 @@ const PIECE: usize = 256 << 10;
 pub(crate) enum Content {
     Hdf5(H5Plan),
     Archive(KerasPlan),
-    Sharded(ShardedPlan),
+    /// Files with an index.
+    Several(Box<dyn ShardSet>),
     Safetensors(SafetensorsPlan),
     Npz(NpzPlan),
     Checkpoint(BundlePlan),
@@ -84,7 +85,7 @@ impl Content {
             Content::Hdf5(file) | Content::Archive(KerasPlan { weights: file, .. }) => {
                 file.datasets().get(tensor).map_or(0, |dataset| dataset.byte_len)
             }
-            Content::Sharded(plan) => plan.byte_len(tensor),
+            Content::Several(set) => set.tensor(tensor).map_or(0, |(_, len)| len),
             Content::Safetensors(plan) => {
                 plan.tensors().get(tensor).map_or(0, kw_formats::safetensors::PlannedTensor::byte_len)
             }
@@ -100,7 +101,7 @@ impl Content {
             Content::Hdf5(file) | Content::Archive(KerasPlan { weights: file, .. }) => {
                 file.datasets().get(tensor).map(|dataset| dataset.path.as_str())
             }
-            Content::Sharded(plan) => plan.path(tensor),
+            Content::Several(set) => set.tensor(tensor).map(|(name, _)| name),
             Content::Safetensors(plan) => plan.tensors().get(tensor).map(kw_formats::safetensors::PlannedTensor::name),
             Content::Npz(plan) => plan.tensors().get(tensor).map(kw_formats::npy::PlannedArray::name),
             Content::Checkpoint(bundle) => {
@@ -114,7 +115,7 @@ impl Content {
         match self {
             Content::Hdf5(file) => file.file_len(),
             Content::Archive(plan) => plan.zip.file_len(),
-            Content::Sharded(plan) => plan.file_len(),
+            Content::Several(set) => (0..set.count()).map(|shard| set.shard_len(shard)).sum(),
             Content::Safetensors(plan) => plan.file_len(),
             Content::Npz(plan) => plan.file_len(),
             Content::Checkpoint(bundle) => (0..bundle.num_shards()).map(|shard| bundle.shard_len(shard)).sum(),
@@ -133,14 +134,14 @@ impl Content {
         pump: &mut Pump<'_>,
     ) -> Result<()> {
         match self {
-            Content::Sharded(plan) => return sharded_save::commit(plan, target, overwrite, fs, pump),
+            Content::Several(set) => return shard_commit::commit(set.as_ref(), target, overwrite, fs, pump),
             Content::Checkpoint(bundle) => return tf_commit::commit(bundle, target, overwrite, fs, pump),
             _ => {}
         }
         commit_file(fs, target, overwrite, Some(self.file_len()), &mut |sink| match self {
             Content::Hdf5(file) => write_hdf5(file, 0, sink, pump),
             Content::Archive(plan) => plan.write(sink, pump),
-            Content::Sharded(_) | Content::Checkpoint(_) => Ok(()),
+            Content::Several(_) | Content::Checkpoint(_) => Ok(()),
             Content::Safetensors(plan) => {
                 let mut emitter = plan.emit(sink, pump.digests)?;
                 for tensor in 0..plan.tensors().len() {

@@ -33,6 +33,9 @@ pub enum Format {
     /// TensorFlow checkpoint (`<prefix>.index` and `<prefix>.data-…`), also that inside a `SavedModel`.
     #[serde(rename = "tf_checkpoint")]
     TfCheckpoint,
+    /// Layers model of TensorFlow.js: `model.json` and binary files beside it.
+    #[serde(rename = "tfjs_layers")]
+    TfjsLayers,
 }
 
 impl Format {
@@ -46,8 +49,17 @@ impl Format {
             Format::Safetensors => "safetensors",
             Format::Npz => "npz",
             Format::TfCheckpoint => "tf_checkpoint",
+            Format::TfjsLayers => "tfjs_layers",
         }
     }
+}
+
+/// How the name of an index of safetensors files ends.
+const SAFETENSORS_INDEX: &str = ".safetensors.index.json";
+
+/// Whether a path is that of an index of safetensors files.
+pub(crate) fn is_safetensors_index(path: &Path) -> bool {
+    path.to_string_lossy().ends_with(SAFETENSORS_INDEX)
 }
 
 /// The format that a suffix stands for when a file is read by its name, as Keras does. Case counts.
@@ -69,7 +81,9 @@ pub(crate) fn promised(name: &str) -> Option<Format> {
         Some(Format::Keras)
     } else if name.ends_with(".weights.json") {
         Some(Format::Sharded)
-    } else if name.ends_with(".safetensors") {
+    } else if name.rsplit(['/', '\\']).next() == Some("model.json") {
+        Some(Format::TfjsLayers)
+    } else if name.ends_with(".safetensors") || name.ends_with(SAFETENSORS_INDEX) {
         Some(Format::Safetensors)
     } else if name.ends_with(".npz") {
         Some(Format::Npz)
@@ -98,6 +112,7 @@ pub fn to_save(target: &Path, save_format: Option<&str>, flavor: Flavor) -> Resu
         Some("safetensors") => Ok(Format::Safetensors),
         Some("npz") => Ok(Format::Npz),
         Some("sharded") => Ok(Format::Sharded),
+        Some("tfjs" | "tfjs_layers") => Ok(Format::TfjsLayers),
         Some("tf" | "tensorflow" | "tf_checkpoint") if suffix.is_some() => Err(refuse(
             target,
             "save_format \"tf\" writes a TensorFlow checkpoint, but the name ends like an HDF5 file: leave the suffix out",
@@ -155,6 +170,10 @@ mod tests {
             ("w.weights.json", None, Ok(Format::Sharded), Ok(Format::Sharded)),
             ("w.safetensors", None, Ok(Format::Safetensors), Ok(Format::Safetensors)),
             ("w.npz", None, Ok(Format::Npz), Ok(Format::Npz)),
+            ("w.safetensors.index.json", None, Ok(Format::Safetensors), Ok(Format::Safetensors)),
+            ("dir/model.json", None, Ok(Format::TfjsLayers), Ok(Format::TfjsLayers)),
+            ("my-model.json", None, tf, tf),
+            ("x.json", Some("tfjs"), Ok(Format::TfjsLayers), Ok(Format::TfjsLayers)),
             ("w.keras", Some("keras"), legacy, Ok(Format::Keras)),
             ("w.keras", Some("archive"), Ok(Format::Keras), Ok(Format::Keras)),
             ("w", None, tf, tf),

@@ -131,7 +131,7 @@ fn plan(tree: &ModelTree, file: &OpenedFile, options: &LoadOptions, format: Form
             object_load::load(tree, file, options, &mut matching)?;
             String::new()
         }
-        Format::Safetensors | Format::Npz => {
+        Format::Safetensors | Format::Npz | Format::TfjsLayers => {
             by_path::load(tree, &orders, file, options, &mut matching)?;
             String::new()
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use kw_formats::hdf5::writer::DIGEST_ATTRIBUTE;
 use kw_formats::tf_checkpoint;
+use kw_formats::tfjs_layers::{self, Manifest};
 use kw_formats::zip::Archive;
 use kw_model::{
     AttributeValue, ByteSource, Catalogue, Code, Crc32c, Filesystem, Limits, MemorySource, Result, WeightsError,
@@ -83,12 +84,37 @@ pub fn open_counted(path: &Path, fs: &dyn Filesystem, limits: &Limits, between: 
         });
     }
     let source = between(fs.open(path)?);
-    if detect::detect(source.as_ref())? == Content::Json
-        && let Some(index) = Index::read(source.as_ref(), limits)?
-    {
-        return open_index(path, &index, source.as_ref(), fs, limits, between);
+    if detect::detect(source.as_ref())? == Content::Json {
+        if let Some(index) = Index::read(source.as_ref(), limits)? {
+            return open_index(path, &index, source.as_ref(), fs, limits, between);
+        }
+        if let Some(manifest) = Manifest::read(source.as_ref(), limits)? {
+            return open_layers_model(path, &manifest, source.name(), fs, limits, between);
+        }
     }
     open_source(source, limits)
+}
+
+/// Opens the files that the manifest of a layers model names. A save that replaces them meanwhile removes the old ones after it
+/// has switched the `model.json`: then that is read once more.
+fn open_layers_model(
+    path: &Path,
+    manifest: &Manifest,
+    source_name: String,
+    fs: &dyn Filesystem,
+    limits: &Limits,
+    between: &Between<'_>,
+) -> Result<OpenedFile> {
+    let sibling = |name: &str| Ok(between(fs.open(&path.with_file_name(name))?));
+    let opened = match tfjs_layers::open(manifest, &sibling, limits) {
+        Err(error) if error.code() == Code::NotFound => match Manifest::read(fs.open(path)?.as_ref(), limits)? {
+            Some(again) if again.files().ne(manifest.files()) => tfjs_layers::open(&again, &sibling, limits),
+            _ => Err(error),
+        },
+        opened => opened,
+    };
+    let reader = opened.map_err(|error| error.file(&source_name))?;
+    Ok(OpenedFile { format: Format::TfjsLayers, reader: Arc::new(reader), source_name, note: None, archive: None })
 }
 
 /// Opens the files that an index names.
@@ -145,7 +171,10 @@ pub fn open_source(source: Arc<dyn ByteSource>, limits: &Limits) -> Result<Opene
                 return Err(detect::refusal(content, source.as_ref()));
             }
         }
-        Content::Json if Index::read(source.as_ref(), limits)?.is_some() => {
+        Content::Json
+            if Index::read(source.as_ref(), limits)?.is_some()
+                || Manifest::read(source.as_ref(), limits)?.is_some() =>
+        {
             return Err(WeightsError::new(
                 Code::Argument,
                 format!("{source_name} is the index of weights in several files: open it by its path, with the files beside it"),
@@ -194,7 +223,7 @@ pub fn whole_model(file: &OpenedFile) -> WholeModel {
         _ => None,
     };
     WholeModel {
-        model_config: text("model_config"),
+        model_config: text("model_config").or_else(|| text("modelTopology")),
         training_config: text("training_config"),
         keras_version: text("keras_version"),
         backend: text("backend"),

@@ -204,19 +204,29 @@ impl Recipe {
     /// # Errors
     /// What reading causes, and [`Code::Memory`].
     pub fn evaluate(&self, reader: &dyn WeightsReader, cancel: &Cancel) -> Result<Vec<u8>> {
-        let raw = match self.from.size() {
-            1 => Evaluation::<1> { reader, cancel, dtype: self.from }.bytes(&self.expression),
-            2 => Evaluation::<2> { reader, cancel, dtype: self.from }.bytes(&self.expression),
-            4 => Evaluation::<4> { reader, cancel, dtype: self.from }.bytes(&self.expression),
-            8 => Evaluation::<8> { reader, cancel, dtype: self.from }.bytes(&self.expression),
-            _ => Evaluation::<16> { reader, cancel, dtype: self.from }.bytes(&self.expression),
-        }?;
+        let raw = self.evaluate_stored(reader, cancel)?;
         if self.from == self.to {
             return Ok(raw);
         }
         let mut out = buffer(self.byte_len)?;
         cast::cast(&raw, self.from, self.to, &mut out)?;
         Ok(out)
+    }
+
+    /// The tensors it reads, by index.
+    pub(crate) fn entries(&self) -> Vec<usize> {
+        self.expression.entries()
+    }
+
+    /// [`Recipe::evaluate`] in the dtype of the tensors.
+    pub(crate) fn evaluate_stored(&self, reader: &dyn WeightsReader, cancel: &Cancel) -> Result<Vec<u8>> {
+        match self.from.size() {
+            1 => Evaluation::<1> { reader, cancel, dtype: self.from }.bytes(&self.expression),
+            2 => Evaluation::<2> { reader, cancel, dtype: self.from }.bytes(&self.expression),
+            4 => Evaluation::<4> { reader, cancel, dtype: self.from }.bytes(&self.expression),
+            8 => Evaluation::<8> { reader, cancel, dtype: self.from }.bytes(&self.expression),
+            _ => Evaluation::<16> { reader, cancel, dtype: self.from }.bytes(&self.expression),
+        }
     }
 }
 

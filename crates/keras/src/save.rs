@@ -92,11 +92,20 @@ impl SavePlan {
     pub(crate) fn of_content(
         format: Format,
         target: &Path,
-        overwrite: bool,
+        options: &SaveOptions,
         content: Content,
         tensors: Vec<usize>,
     ) -> Self {
-        SavePlan { format, target: target.to_path_buf(), overwrite, content, variables: tensors }
+        let mut target = target.to_path_buf();
+        if format == Format::Safetensors && matches!(content, Content::Several(_)) {
+            target = safetensors_index(target);
+        }
+        SavePlan { format, target, overwrite: options.overwrite, content, variables: tensors }
+    }
+
+    /// The file that is written, or the index of several, or the prefix of a checkpoint.
+    pub fn target(&self) -> &Path {
+        &self.target
     }
 
     /// The format it will have.
@@ -155,7 +164,7 @@ pub fn plan_save_with(tree: &ModelTree, target: &Path, options: &SaveOptions, as
 }
 
 /// With a config, a `.keras` name means an archive in both Kerases.
-fn format_of(tree: &ModelTree, target: &Path, options: &SaveOptions) -> Result<Format> {
+pub(crate) fn format_of(tree: &ModelTree, target: &Path, options: &SaveOptions) -> Result<Format> {
     let plain = matches!(options.save_format.as_deref(), None | Some("keras"));
     let named = format::promised(&target.to_string_lossy()) == Some(Format::Keras);
     if plain && named && options.model_config.is_some() {
@@ -207,23 +216,25 @@ fn plan(
             object_paths(tree, options, &mut writer)?;
             let Writer { builder, variables, sharding, .. } = writer;
             let sharding = sharding.unwrap_or_else(|| Sharding::new(0));
-            (Content::Sharded(sharding.finish(builder, variables.len())?), variables)
+            (Content::Several(Box::new(sharding.finish(builder, variables.len())?)), variables)
         }
-        Format::Safetensors => by_path_save::safetensors(tree, options)?,
+        Format::Safetensors => by_path_save::safetensors(tree, target, options)?,
         Format::Npz => by_path_save::npz(tree, options)?,
+        Format::TfjsLayers => by_path_save::tfjs_layers(tree, options)?,
         Format::TfCheckpoint => {
             let layout = options.tf_layout.unwrap_or_else(|| TfLayout::of(tree.flavor));
             let (bundle, variables) = tf_save::plan(tree, layout, max_shard_bytes(options)?)?;
             (Content::Checkpoint(bundle), variables)
         }
     };
-    Ok(SavePlan { format, target: target.to_path_buf(), overwrite: options.overwrite, content, variables })
+    Ok(SavePlan::of_content(format, target, options, content, variables))
 }
 
 /// Refuses options that this format has no meaning for, as Keras raises `ValueError`.
 fn check_options(options: &SaveOptions, format: Format, assets: bool) -> Result<()> {
-    let whole = matches!(format, Format::LegacyH5 | Format::Keras);
-    let objects = matches!(format, Format::Keras3H5 | Format::Sharded | Format::Safetensors | Format::Npz);
+    let whole = matches!(format, Format::LegacyH5 | Format::Keras | Format::TfjsLayers);
+    let objects =
+        matches!(format, Format::Keras3H5 | Format::Sharded | Format::Safetensors | Format::Npz | Format::TfjsLayers);
     refuse_option(
         !objects && !options.objects_to_skip.is_empty(),
         "objectsToSkip",
@@ -232,11 +243,15 @@ fn check_options(options: &SaveOptions, format: Format, assets: bool) -> Result<
     refuse_option(
         !whole && (options.model_config.is_some() || options.training_config.is_some()),
         "modelConfig",
-        "whole models: legacy HDF5 files (.h5) and .keras archives",
+        "whole models: legacy HDF5 files (.h5), .keras archives and model.json",
     )?;
     let shards = options.max_shard_size.is_some() || options.max_shard_bytes.is_some();
-    let sharded = matches!(format, Format::Sharded | Format::TfCheckpoint);
-    refuse_option(!sharded && shards, "maxShardSize", "sharded weights (.weights.json) and TensorFlow checkpoints")?;
+    let sharded = matches!(format, Format::Sharded | Format::TfCheckpoint | Format::Safetensors | Format::TfjsLayers);
+    refuse_option(
+        !sharded && shards,
+        "maxShardSize",
+        "sharded weights (.weights.json), TensorFlow checkpoints, safetensors and model.json",
+    )?;
     refuse_option(format != Format::TfCheckpoint && options.tf_layout.is_some(), "tfLayout", "TensorFlow checkpoints")?;
     refuse_option(format != Format::Safetensors && !options.metadata.is_empty(), "metadata", "safetensors files")?;
     refuse_option(format != Format::Keras && assets, "assets", ".keras archives")
@@ -260,8 +275,30 @@ pub(crate) fn shard_bytes(target: &Path, options: &SaveOptions) -> Result<u64> {
     })
 }
 
+/// The index of safetensors files that share a name.
+fn safetensors_index(target: PathBuf) -> PathBuf {
+    if format::is_safetensors_index(&target) {
+        return target;
+    }
+    let mut name = target.into_os_string();
+    name.push(".index.json");
+    PathBuf::from(name)
+}
+
+/// Bytes of a shard of safetensors files, if there are to be several.
+pub(crate) fn safetensors_bytes(target: &Path, options: &SaveOptions) -> Result<Option<u64>> {
+    let bytes = max_shard_bytes(options)?;
+    if bytes.is_none() && format::is_safetensors_index(target) {
+        return Err(WeightsError::new(
+            Code::Argument,
+            "an index of safetensors files has shards: say how large one may be with maxShardSize",
+        ));
+    }
+    Ok(bytes)
+}
+
 /// Bytes of a shard, if there is a limit.
-fn max_shard_bytes(options: &SaveOptions) -> Result<Option<u64>> {
+pub(crate) fn max_shard_bytes(options: &SaveOptions) -> Result<Option<u64>> {
     let argument = |message: &str| WeightsError::new(Code::Argument, message);
     match (options.max_shard_bytes, options.max_shard_size) {
         (Some(0), _) => Err(argument("maxShardBytes is at least one byte")),

@@ -1,18 +1,16 @@
-//! Writing sharded weights such that the old ones stay loadable until the new ones are complete.
+//! Sharded weights as Keras 3 lays them out: which tensor goes into which file, and what the index says.
 //!
-//! A first save uses Keras' names (`model_00000.weights.h5`). A save over other weights gives its shards names that are free
-//! (`model_g1_00000.weights.h5`; Keras looks only into the index), switches the index last, and then removes the shards of the
-//! index before. Keras 3 opens `model_00000.weights.h5` whatever the index says, so a file of that name, without
-//! tensors, stays.
+//! Keras 3 opens `model_00000.weights.h5` whatever the index says, so a file of that name, without tensors, stays.
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeSet;
 
 use kw_formats::hdf5::writer::{H5Builder, H5Plan};
-use kw_model::{Code, Filesystem, Limits, Result, WeightsError, commit_file, storage_error};
+use kw_model::{ByteSink, ByteSource, Code, Limits, Result, WeightsError};
 use serde_json::{Map, Value as Json, json};
 
 use crate::content::write_hdf5;
 use crate::pump::Pump;
+use crate::shard_commit::{ShardSet, Style};
 use crate::sharded::Index;
 
 /// Several files and what the index will say of them.
@@ -103,26 +101,8 @@ impl Sharding {
 }
 
 impl ShardedPlan {
-    pub(crate) fn byte_len(&self, tensor: usize) -> u64 {
-        self.dataset(tensor).map_or(0, |(_, bytes)| bytes)
-    }
-
-    pub(crate) fn path(&self, tensor: usize) -> Option<&str> {
-        self.dataset(tensor).map(|(path, _)| path)
-    }
-
-    fn dataset(&self, tensor: usize) -> Option<(&str, u64)> {
-        let shard = self.shards.iter().rev().find(|shard| shard.first <= tensor)?;
-        let dataset = shard.file.datasets().get(tensor.checked_sub(shard.first)?)?;
-        Some((dataset.path.as_str(), dataset.byte_len))
-    }
-
-    pub(crate) fn file_len(&self) -> u64 {
-        self.shards.iter().map(|shard| shard.file.file_len()).fold(0, u64::saturating_add)
-    }
-
     /// The index, in Keras' form: a text for a group with one tensor, a list for others.
-    fn index(&self, names: &[String]) -> Result<String> {
+    fn text(&self, names: &[String]) -> Result<String> {
         let mut map = Map::new();
         for (group, tensors, shards) in &self.groups {
             let files: Vec<&str> = shards.iter().filter_map(|shard| names.get(*shard)).map(String::as_str).collect();
@@ -144,159 +124,47 @@ impl ShardedPlan {
     }
 }
 
-/// Names of one set of shards.
-struct Naming {
-    folder: PathBuf,
-    base: String,
-}
-
-impl Naming {
-    fn of(target: &Path) -> Result<Self> {
-        let stem = target.file_stem().and_then(|stem| stem.to_str()).ok_or_else(|| {
-            WeightsError::new(Code::Name, format!("{} is no name that can stand in an index", target.display()))
-        })?;
-        let folder = match target.parent() {
-            Some(parent) if parent != Path::new("") => parent.to_path_buf(),
-            _ => PathBuf::from("."),
-        };
-        Ok(Naming { folder, base: stem.replace(".weights", "") })
+impl ShardSet for ShardedPlan {
+    fn style(&self) -> Style {
+        Style::Keras
     }
 
-    fn name(&self, generation: u64, shard: usize) -> String {
-        match generation {
-            0 => format!("{}_{shard:05}.weights.h5", self.base),
-            _ => format!("{}_g{generation}_{shard:05}.weights.h5", self.base),
-        }
+    fn count(&self) -> usize {
+        self.shards.len()
     }
 
-    /// The generation of a name that belongs to this set.
-    fn generation(&self, name: &str) -> Option<u64> {
-        let rest = name.strip_prefix(&self.base)?.strip_prefix('_')?.strip_suffix(".weights.h5")?;
-        let (generation, number) = match rest.strip_prefix('g') {
-            Some(rest) => {
-                let (generation, number) = rest.split_once('_')?;
-                (generation.parse().ok().filter(|generation| *generation > 0)?, number)
-            }
-            None => (0, rest),
-        };
-        (number.len() >= 5 && number.bytes().all(|byte| byte.is_ascii_digit())).then_some(generation)
+    fn shard_len(&self, shard: usize) -> u64 {
+        self.shards.get(shard).map_or(0, |shard| shard.file.file_len())
     }
 
-    /// Whether a name is that of a temporary file of one of the shards.
-    fn of_temporary(&self, name: &str) -> bool {
-        let shard = name.strip_prefix('.').and_then(|name| name.strip_suffix(".kw-tmp")?.rsplit_once('.'));
-        shard.is_some_and(|(shard, _)| self.generation(shard).is_some())
+    fn tensor(&self, tensor: usize) -> Option<(&str, u64)> {
+        let shard = self.shards.iter().rev().find(|shard| shard.first <= tensor)?;
+        let dataset = shard.file.datasets().get(tensor.checked_sub(shard.first)?)?;
+        Some((dataset.path.as_str(), dataset.byte_len))
     }
 
-    fn present(&self, fs: &dyn Filesystem) -> Vec<String> {
-        let names = fs.list(&self.folder).unwrap_or_default();
-        names.into_iter().filter_map(|name| name.into_string().ok()).collect()
+    fn write(&self, shard: usize, sink: &mut dyn ByteSink, pump: &mut Pump<'_>) -> Result<()> {
+        let Some(shard) = self.shards.get(shard) else { return Ok(()) };
+        write_hdf5(&shard.file, shard.first, sink, pump)
+    }
+
+    fn index(&self, names: &[String]) -> Result<String> {
+        self.text(names)
+    }
+
+    fn named_by(&self, index: &dyn ByteSource) -> BTreeSet<String> {
+        files_of(index)
+    }
+
+    fn placeholder(&self) -> Result<Option<Vec<u8>>> {
+        empty_file().map(Some)
     }
 }
 
-/// Writes all shards and switches the index.
-///
-/// # Errors
-/// As [`commit_file`]; whatever the values cause. The old weights stay loadable.
-pub(crate) fn commit(
-    plan: &ShardedPlan,
-    target: &Path,
-    overwrite: bool,
-    fs: &dyn Filesystem,
-    pump: &mut Pump<'_>,
-) -> Result<()> {
-    let naming = Naming::of(target)?;
-    let mut names: Vec<String> = Vec::new();
-    let mut before: Option<Index> = None;
-    let placeholder = empty_file()?;
-    let first = naming.folder.join(naming.name(0, 0));
-    let outcome = commit_file(fs, target, overwrite, None, &mut |sink| {
-        let known: Vec<u64> = naming.present(fs).iter().filter_map(|name| naming.generation(name)).collect();
-        let replaces = fs.metadata(target).map_err(|error| storage_error("inspect", target, &error))?.is_some();
-        // Without an index, files of these names are what a killed save left, and Keras would overwrite them as well.
-        let fresh = !replaces && (overwrite || known.is_empty());
-        let generation = if fresh { 0 } else { known.iter().max().map_or(1, |known| known.saturating_add(1)) };
-        for (number, shard) in plan.shards.iter().enumerate() {
-            let name = naming.name(generation, number);
-            let path = naming.folder.join(&name);
-            commit_file(fs, &path, fresh && overwrite, Some(shard.file.file_len()), &mut |sink| {
-                write_hdf5(&shard.file, shard.first, sink, pump)
-            })?;
-            names.push(name);
-        }
-        if generation > 0 && exists(fs, &first)?.is_none() {
-            write_placeholder(fs, &first, &placeholder, false)?;
-        }
-        // As late as can be: somebody else may have saved meanwhile.
-        before = if replaces { previous(fs, target) } else { None };
-        sink.write_all(plan.index(&names)?.as_bytes())
-    });
-    if let Err(error) = outcome {
-        // Only a failure of the very last step leaves the new index in place, and then its shards must stay.
-        let in_use =
-            previous(fs, target).is_some_and(|index| names.iter().any(|name| index.files().contains(name.as_str())));
-        if !in_use {
-            for name in &names {
-                let _removed = fs.remove(&naming.folder.join(name));
-            }
-        }
-        return Err(error);
-    }
-    clean(fs, target, &naming, &names, before.as_ref(), &placeholder);
-    Ok(())
-}
-
-fn exists(fs: &dyn Filesystem, path: &Path) -> Result<Option<u64>> {
-    let info = fs.metadata(path).map_err(|error| storage_error("inspect", path, &error))?;
-    Ok(info.map(|info| info.len))
-}
-
-fn previous(fs: &dyn Filesystem, target: &Path) -> Option<Index> {
-    Index::read(fs.open(target).ok()?.as_ref(), &Limits::default()).ok()?
-}
-
-/// Removes what the new index does not need. The save has succeeded: what fails here is left to the next one.
-fn clean(
-    fs: &dyn Filesystem,
-    target: &Path,
-    naming: &Naming,
-    names: &[String],
-    before: Option<&Index>,
-    placeholder: &[u8],
-) {
-    let present = naming.present(fs);
-    let marker = target.file_name().and_then(|name| name.to_str()).map(|name| format!(".{name}."));
-    // Whoever saves here at this moment has shards that no index names yet.
-    let alone = !present.iter().any(|name| {
-        marker.as_ref().is_some_and(|marker| name.starts_with(marker.as_str()) && name.ends_with(".kw-tmp"))
-    });
-    let first = naming.name(0, 0);
-    for name in &present {
-        if naming.of_temporary(name) {
-            // A file that somebody holds a lock on stays.
-            let _removed = fs.remove_if_abandoned(&naming.folder.join(name));
-        }
-    }
-    let Some(before) = before else { return };
-    for name in present {
-        let Some(generation) = naming.generation(&name) else { continue };
-        if names.contains(&name) || name == first {
-            continue;
-        }
-        if before.files().contains(name.as_str()) || (alone && generation > 0) {
-            let _removed = fs.remove(&naming.folder.join(&name));
-        }
-    }
-    let path = naming.folder.join(&first);
-    let stale = exists(fs, &path).ok().flatten().is_some_and(|len| len != placeholder.len() as u64);
-    if stale && !names.contains(&first) {
-        let _written = write_placeholder(fs, &path, placeholder, true);
-    }
-    let _synced = fs.sync_folder(&naming.folder);
-}
-
-fn write_placeholder(fs: &dyn Filesystem, path: &Path, bytes: &[u8], overwrite: bool) -> Result<()> {
-    commit_file(fs, path, overwrite, Some(bytes.len() as u64), &mut |sink| sink.write_all(bytes))
+/// The files that an index of shards names.
+pub(crate) fn files_of(index: &dyn ByteSource) -> BTreeSet<String> {
+    let index = Index::read(index, &Limits::default()).ok().flatten();
+    index.iter().flat_map(Index::files).map(str::to_owned).collect()
 }
 
 /// An HDF5 file without groups or tensors.

@@ -83,7 +83,7 @@ fn a_model_leads_from_one_layout_to_another() {
             let options = SaveOptions::default();
             let file = open_file(&legacy);
             let fs = LocalFilesystem;
-            let report = convert_model(&tree, &file, &target, &options, &fs, &Cancel::default(), &mut |_| ());
+            let report = convert_model(&tree, &file, &target, None, &options, &fs, &Cancel::default(), &mut |_| ());
             assert!(report.expect("converts").left_out.is_empty());
             assert_eq!(all(&open_file(&target)), all(&file), "{name}");
         }
@@ -147,6 +147,7 @@ fn damage_is_not_hidden_under_new_digests() {
         &tree,
         &open_file(&ours),
         &target,
+        None,
         &SaveOptions::default(),
         &LocalFilesystem,
         &Cancel::default(),

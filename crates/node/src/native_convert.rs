@@ -48,7 +48,7 @@ pub fn convert_weights(
             let mut reach = |written| watch.reach(written);
             let (fs, target, cancel) = (LocalFilesystem, Path::new(&target), &watch.cancel);
             let report = match &tree {
-                Some(tree) => convert_model(tree, file, target, &save_options, &fs, cancel, &mut reach)?,
+                Some(tree) => convert_model(tree, file, target, dtype, &save_options, &fs, cancel, &mut reach)?,
                 None => convert(file, target, dtype, &save_options, &fs, cancel, &mut reach)?,
             };
             Ok(Outcome::Report(to_json(&report)?))

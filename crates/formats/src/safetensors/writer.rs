@@ -145,13 +145,12 @@ impl SafetensorsBuilder {
     }
 
     /// Distributes the tensors over files of at most `max_bytes` of data, in the order of adding; a larger tensor gets a file of
-    /// its own. `name` gives the file with a number, from 1, of how many.
+    /// its own.
     ///
     /// # Errors
-    /// As [`SafetensorsBuilder::plan`]; [`Code::Name`] when `name` gives one name twice.
-    pub fn plan_sharded(self, max_bytes: u64, name: &dyn Fn(usize, usize) -> String) -> Result<ShardedPlan> {
-        let SafetensorsBuilder { tensors, metadata, .. } = self;
-        let total: u64 = tensors.iter().map(|tensor| tensor.byte_len).fold(0, u64::saturating_add);
+    /// As [`SafetensorsBuilder::plan`].
+    pub fn plan_sharded(self, max_bytes: u64) -> Result<ShardedPlan> {
+        let SafetensorsBuilder { tensors, metadata, digests, .. } = self;
         let mut groups: Vec<Vec<PlannedTensor>> = vec![Vec::new()];
         let mut filled = 0_u64;
         for tensor in tensors {
@@ -164,24 +163,9 @@ impl SafetensorsBuilder {
                 group.push(tensor);
             }
         }
-        let count = groups.len();
-        let mut weight_map = BTreeMap::new();
-        let mut files: Vec<(String, SafetensorsPlan)> = Vec::new();
-        for (number, tensors) in (1..).zip(groups) {
-            let file = name(number, count);
-            if files.iter().any(|(other, _)| *other == file) {
-                return Err(WeightsError::new(Code::Name, format!("two files would be called {file}")).format(FORMAT));
-            }
-            weight_map.extend(tensors.iter().map(|tensor| (tensor.name.clone(), file.clone())));
-            let builder =
-                SafetensorsBuilder { tensors, names: HashSet::new(), metadata: metadata.clone(), digests: false };
-            files.push((file, builder.plan()?));
-        }
-        let mut totals = Map::new();
-        totals.insert("total_size".to_owned(), Value::from(total));
-        let index = serde_json::to_string_pretty(&Index { metadata: totals, weight_map })
-            .map_err(|error| WeightsError::new(Code::Internal, format!("the index cannot be written: {error}")))?;
-        Ok(ShardedPlan { files, index: index + "\n" })
+        let plan =
+            |tensors| SafetensorsBuilder { tensors, names: HashSet::new(), metadata: metadata.clone(), digests }.plan();
+        Ok(ShardedPlan { files: groups.into_iter().map(plan).collect::<Result<_>>()? })
     }
 }
 
@@ -199,22 +183,32 @@ fn header_text(metadata: &BTreeMap<String, String>, entries: &[(&str, Value)]) -
     text
 }
 
-/// Several files and the index that names them.
+/// Several files.
 #[derive(Debug)]
 pub struct ShardedPlan {
-    files: Vec<(String, SafetensorsPlan)>,
-    index: String,
+    files: Vec<SafetensorsPlan>,
 }
 
 impl ShardedPlan {
-    /// The files by name.
-    pub fn files(&self) -> &[(String, SafetensorsPlan)] {
+    /// The files.
+    pub fn files(&self) -> &[SafetensorsPlan] {
         &self.files
     }
 
-    /// The text of the index, to be written last.
-    pub fn index(&self) -> &str {
-        &self.index
+    /// The text of the index when the files are stored under `names`; to be written last.
+    ///
+    /// # Errors
+    /// [`Code::Internal`].
+    pub fn index(&self, names: &[String]) -> Result<String> {
+        let mut weight_map = BTreeMap::new();
+        for (file, name) in self.files.iter().zip(names) {
+            weight_map.extend(file.tensors.iter().map(|tensor| (tensor.name.clone(), name.clone())));
+        }
+        let total: u64 = self.files.iter().flat_map(|file| &file.tensors).map(|tensor| tensor.byte_len).sum();
+        let metadata = Map::from_iter([("total_size".to_owned(), Value::from(total))]);
+        let index = serde_json::to_string_pretty(&Index { metadata, weight_map })
+            .map_err(|error| WeightsError::new(Code::Internal, format!("the index cannot be written: {error}")))?;
+        Ok(index + "\n")
     }
 }
 

@@ -9,7 +9,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use kw_model::{Catalogue, Code, DType, Result, WeightsError};
 
+use super::tfjs_names;
 use crate::convert::Piece;
+use crate::format::Format;
 use crate::load::LoadOptions;
 use crate::matching::{Binding, Matching, count_error, fit};
 use crate::open::OpenedFile;
@@ -36,7 +38,10 @@ pub(crate) fn load(
         left_alone.extend(orders.weights(node)?.iter());
     }
     let weights = orders.weights(tree.root)?;
-    let mut found = by_names(tree, &weights, catalogue, &str::to_owned)?;
+    let mut found = match file.format {
+        Format::TfjsLayers => tfjs_names::find(tree, catalogue)?,
+        _ => by_names(tree, &weights, catalogue, &str::to_owned)?,
+    };
     // Keras 3 puts the model's name before the path when the model was built as a whole, and leaves it out otherwise.
     if found.is_empty()
         && let Some(model) = tree.node(tree.root)?.name.as_deref()

@@ -10,3 +10,4 @@ pub(crate) mod object_save;
 pub(crate) mod tf_load;
 pub(crate) mod tf_object_graph;
 pub(crate) mod tf_save;
+pub(crate) mod tfjs_names;
