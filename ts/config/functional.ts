@@ -4,7 +4,7 @@ import { fail } from "../model/failure.ts";
 import type { Flavor } from "../model/flavor.ts";
 import { Functional } from "../model/functional.ts";
 import type { Layer } from "../model/layer.ts";
-import type { Model } from "../model/model.ts";
+import { isModel, type Model } from "../model/model.ts";
 import { isShape } from "../model/shape.ts";
 import { flatten, type Structure } from "../model/structure.ts";
 import { isSymbolic, type CallArgument, type Symbolic } from "../model/symbolic.ts";
@@ -179,7 +179,7 @@ class Calls {
     const [name, nodeIndex, tensorIndex] = reference;
     const layer = this.#planned.get(name)?.layer;
     if (layer === undefined) return fail("ERR_WEIGHTS_CONFIG", `a call needs the layer "${name}", which is not there`);
-    const skip = offset === 1 && layer.countsOwnNode() ? 1 : 0;
+    const skip = offset === 1 && isModel(layer) && layer.countsOwnNode(this.#flavor) ? 1 : 0;
     const index = typeof nodeIndex === "number" ? nodeIndex : 0;
     return layer.nodes[index - skip]?.outputs[typeof tensorIndex === "number" ? tensorIndex : 0];
   }

@@ -80,8 +80,8 @@ export abstract class Model extends Layer {
   }
 
   /** @internal Keras 3 counts the inside of functional models, Keras 2 that of Sequential models with an input as well. */
-  override countsOwnNode(): boolean {
-    return this.kind === "functional" || (this.kind === "sequential" && this.flavor === "keras2" && this.built);
+  override countsOwnNode(flavor: Flavor = this.flavor): boolean {
+    return this.kind === "functional" || (this.kind === "sequential" && flavor === "keras2" && this.built);
   }
 
   /** @internal */

@@ -36,8 +36,8 @@ function walk(layer: TfLayerLike, path: string, found: Refusal[]): void {
 }
 
 /** The same of a model that is built: old configs do not tell the ranks. */
-export function checkAxes(model: TfModelLike): void {
+export function checkAxes(model: TfModelLike, target?: string): void {
   const found: Refusal[] = [];
   walk(model, "", found);
-  if (found.length > 0) throw refusalError(found);
+  if (found.length > 0) throw refusalError(found, target);
 }

@@ -7,6 +7,8 @@ import type { TfClass, TfNamespaceLike } from "./structural.ts";
 
 /** Name of the class in configs of TensorFlow.js. */
 export const gruResetAfter = "GRUResetAfter";
+/** The same of its cell, in an `RNN`. */
+export const gruCellResetAfter = "GRUCellResetAfter";
 
 interface T {
   readonly shape: number[];
@@ -85,23 +87,23 @@ interface LayerMakers {
 const registered = new WeakSet();
 
 /**
- * Teaches a TensorFlow.js the layers that it lacks: {@link gruResetAfter}. Doing it twice does no harm. Call it before
+ * Teaches a TensorFlow.js the layers that it lacks: {@link gruResetAfter} and its cell. Doing it twice does no harm. Call it before
  * TensorFlow.js itself loads a model that was saved with such a layer.
  *
  * @param tf The namespace of `@tensorflow/tfjs`.
  */
 export function registerLayers(tf: TfNamespaceLike): void {
   if (registered.has(tf.serialization)) return;
-  (tf.serialization as { registerClass(cls: TfClass): unknown }).registerClass(makeGru(tf));
+  const serialization = tf.serialization as { registerClass(cls: TfClass): unknown };
+  const makers = tf.layers as LayerMakers;
+  // The classes themselves are not exported; their objects have them.
+  const cell = makeCell(tf as unknown as Ops, makers.gruCell({ units: 1 }).constructor as CellClass);
+  serialization.registerClass(cell as CellClass & TfClass);
+  serialization.registerClass(makeGru(makers.gru({ units: 1 }).constructor as GruClass, cell));
   registered.add(tf.serialization);
 }
 
-function makeGru(tf: TfNamespaceLike): TfClass {
-  const makers = tf.layers as LayerMakers;
-  // The classes themselves are not exported; their objects have them.
-  const BaseGru = makers.gru({ units: 1 }).constructor as GruClass;
-  const ResetAfterCell = makeCell(tf as unknown as Ops, makers.gruCell({ units: 1 }).constructor as CellClass);
-
+function makeGru(BaseGru: GruClass, ResetAfterCell: CellClass): TfClass {
   class GRUResetAfter extends BaseGru {
     static readonly className: string = gruResetAfter;
 
@@ -120,6 +122,8 @@ function makeGru(tf: TfNamespaceLike): TfClass {
 
 function makeCell(ops: Ops, BaseCell: CellClass): CellClass {
   return class ResetAfterCell extends BaseCell {
+    static readonly className: string = gruCellResetAfter;
+
     constructor(args: Args) {
       super({ ...args, resetAfter: false });
     }

@@ -5,5 +5,6 @@ export { keepFrozenNormalization } from "./frozen.ts";
 export { loadLayersModel, type LoadLayersModelOptions } from "./load.ts";
 export type { Refusal, TranslationNote } from "./problems.ts";
 export type { TfLayerLike, TfModelLike, TfNamespaceLike, TfTensorLike, TfVariableLike } from "./structural.ts";
+export { saveModel, type TfSaveModelOptions } from "./save.ts";
 export { translateConfig, type TranslateOptions, type Translation } from "./translate.ts";
 export { getWeights, loadWeights, saveWeights, setWeights, type TfOptions } from "./weights.ts";

@@ -1,6 +1,7 @@
 // One row a layer: which options TensorFlow.js takes over, and which it has not, so that only one value will do.
-import type { Json, JsonObject } from "../config/json.ts";
+import { isObject, type Json, type JsonObject } from "../config/json.ts";
 import type { Flavor } from "../model/flavor.ts";
+import { gruCellResetAfter, gruResetAfter } from "./gru.ts";
 
 /** What becomes of one option. */
 export type OptionRule =
@@ -89,6 +90,22 @@ const recurrent: LayerRow["options"] = {
   input_length: "drop",
   cell: "drop",
 };
+
+/** Keras 2 files from before there was the option mean false by its absence. */
+function rewriteGru(plain: string, resetAfter: string): NonNullable<LayerRow["rewrite"]> {
+  return (config, flavor) => {
+    const after = config["reset_after"] ?? flavor === "keras3";
+    return { className: after === true ? resetAfter : plain, config: { ...config, reset_after: after } };
+  };
+}
+
+/** The states of a stack come in another order there. */
+function rewriteRnn(config: JsonObject): { className: string; config: JsonObject } | string {
+  const { cell = null } = config;
+  const stacked = isObject(cell) && cell["class_name"] === "StackedRNNCells";
+  if (stacked && config["return_state"] === true) return "TensorFlow.js gives the states of stacked cells in reverse";
+  return { className: "RNN", config };
+}
 
 const pooling: LayerRow["options"] = keep("pool_size", "strides", "padding", "data_format");
 const merging: LayerRow = { options: {} };
@@ -274,11 +291,34 @@ export const layerTable: ReadonlyMap<string, LayerRow> = new Map<string, LayerRo
     "GRU",
     {
       options: { ...recurrent, ...recurrentCell, recurrent_activation: "activation", reset_after: "keep" },
-      rewrite: (config, flavor) => {
-        // Keras 2 files from before 2.1.? do not have the option; then it was false.
-        const after = config["reset_after"] ?? flavor === "keras3";
-        return { className: after === true ? "GRUResetAfter" : "GRU", config: { ...config, reset_after: after } };
+      rewrite: rewriteGru("GRU", gruResetAfter),
+    },
+  ],
+  // Cells are translated where they stand; see translate.ts.
+  ["RNN", { options: { ...recurrent }, rewrite: rewriteRnn }],
+  ["StackedRNNCells", { options: { cells: "drop" } }],
+  ["SimpleRNNCell", { options: recurrentCell }],
+  [
+    "LSTMCell",
+    {
+      options: {
+        ...recurrentCell,
+        ...keep("unit_forget_bias"),
+        recurrent_activation: "activation",
+        implementation: "drop",
       },
+    },
+  ],
+  [
+    "GRUCell",
+    {
+      options: {
+        ...recurrentCell,
+        ...keep("reset_after"),
+        recurrent_activation: "activation",
+        implementation: "drop",
+      },
+      rewrite: rewriteGru("GRUCell", gruCellResetAfter),
     },
   ],
   [

@@ -8,7 +8,7 @@ import { readWholeModelTexts } from "../io/load_model.ts";
 import { pathOf, type Source } from "../io/source.ts";
 import { buildModel } from "./build.ts";
 import { pairWeights } from "./pairs.ts";
-import type { TranslationNote } from "./problems.ts";
+import { tell, type TranslationNote } from "./problems.ts";
 import type { TfNamespaceLike } from "./structural.ts";
 import { keepFrozenNormalization } from "./frozen.ts";
 import { rememberOrigin } from "./twin.ts";
@@ -61,11 +61,6 @@ export async function loadLayersModel<T extends TfNamespaceLike>(
   for (const note of translation.notes) tell(note, onNote);
   onReport?.(report);
   return model as ModelOf<T>;
-}
-
-function tell(note: TranslationNote, onNote: LoadLayersModelOptions["onNote"]): void {
-  if (onNote !== undefined) onNote(note);
-  else process.emitWarning(`${note.layer}: ${note.message}`, { type: "WeightsWarning", code: "KERAS_WEIGHTS_TFJS" });
 }
 
 async function configFrom(given: object | string | URL): Promise<JsonObject> {

@@ -22,6 +22,12 @@ export class Problems {
   readonly refusals: Refusal[] = [];
   readonly notes: TranslationNote[] = [];
 
+  /** Takes over what was refused elsewhere of layers that nothing was said of yet. */
+  add(refusals: readonly Refusal[]): void {
+    const known = new Set(this.refusals.map(({ layer }) => layer));
+    this.refusals.push(...refusals.filter(({ layer }) => !known.has(layer)));
+  }
+
   refuse(layer: string, className: string, reason: string): void {
     const known = this.refusals.some((one) => one.layer === layer && one.reason === reason);
     if (!known) this.refusals.push({ layer, className, reason });
@@ -32,13 +38,19 @@ export class Problems {
   }
 }
 
-/** One error for all refusals. */
-export function refusalError(refusals: readonly Refusal[]): WeightsError {
+/** One error for all refusals, of a model that is to be one of `target`. */
+export function refusalError(refusals: readonly Refusal[], target = "TensorFlow.js"): WeightsError {
   const lines = refusals.map(({ layer, className, reason }) => `  ${layer} (${className}): ${reason}`);
   const count = refusals.length === 1 ? "one thing" : `${refusals.length} things`;
   return new WeightsError(
     "ERR_WEIGHTS_UNSUPPORTED",
-    `TensorFlow.js cannot do ${count} in this model:\n${lines.join("\n")}`,
+    `${target} cannot do ${count} in this model:\n${lines.join("\n")}`,
     { layer: refusals[0]?.layer, found: refusals.map(({ className }) => className).join(", ") },
   );
+}
+
+/** Says a note to whoever wants to know, else as a warning of the process. */
+export function tell(note: TranslationNote, onNote: ((note: TranslationNote) => void) | undefined): void {
+  if (onNote !== undefined) onNote(note);
+  else process.emitWarning(`${note.layer}: ${note.message}`, { type: "WeightsWarning", code: "KERAS_WEIGHTS_TFJS" });
 }

@@ -36,7 +36,7 @@ export interface Translation {
   readonly notes: readonly TranslationNote[];
 }
 
-const recurrentClasses = new Set(["SimpleRNN", "LSTM", "GRU", "ConvLSTM2D"]);
+const recurrentClasses = new Set(["RNN", "SimpleRNN", "LSTM", "GRU", "ConvLSTM2D"]);
 const bidirectionalClasses = new Set(["SimpleRNN", "LSTM", "GRU"]);
 const operationClasses = new Set(["TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer"]);
 
@@ -212,6 +212,11 @@ class Translator {
     if (className === "InputLayer") this.#input(config, where, result);
     else this.#computation(entry, where);
     if (className === "Bidirectional") result["layer"] = this.#bidirectional(config, where, path);
+    if (className === "RNN") result["cell"] = this.layer(cellOf(config["cell"], where), where);
+    if (className === "StackedRNNCells") {
+      const cells = isList(config["cells"]) ? config["cells"] : [];
+      result["cells"] = cells.map((cell) => this.layer(cellOf(cell, where), where));
+    }
     if (className === "TimeDistributed") result["layer"] = this.layer(innerOf(config, where), where);
     return { class_name: rewritten.className, config: result };
   }
@@ -263,6 +268,11 @@ function innerOf(config: JsonObject, where: string): JsonObject {
   const inner = config["layer"];
   if (isObject(inner)) return inner;
   throw new WeightsError("ERR_WEIGHTS_CONFIG", "a wrapper without a layer", { layer: where });
+}
+
+function cellOf(value: Json | undefined, where: string): JsonObject {
+  if (isObject(value)) return value;
+  throw new WeightsError("ERR_WEIGHTS_CONFIG", "a recurrent layer without a cell", { layer: where });
 }
 
 function isOperation(entry: JsonObject): boolean {

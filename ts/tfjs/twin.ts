@@ -8,7 +8,8 @@ import { pairWeights, type WeightPair } from "./pairs.ts";
 import type { TfLayerLike, TfModelLike } from "./structural.ts";
 import { kerasConfig } from "./untranslate.ts";
 
-interface Origin {
+/** What a model was loaded from. */
+export interface Origin {
   readonly config: object;
   readonly flavor: Flavor;
 }
@@ -19,6 +20,11 @@ const origins = new WeakMap<TfModelLike, Origin>();
 /** Remembers what Keras itself wrote of a model. */
 export function rememberOrigin(model: TfModelLike, config: object, flavor: Flavor): void {
   origins.set(model, { config, flavor });
+}
+
+/** What Keras itself wrote of a model, if it came from there. */
+export function originOf(model: TfModelLike): Origin | undefined {
+  return origins.get(model);
 }
 
 /** A model of ours beside one of TensorFlow.js. */
