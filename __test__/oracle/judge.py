@@ -420,8 +420,10 @@ def main():
     parser.add_argument("--keras", type=int, choices=(2, 3), default=3)
     load_keras(parser.parse_args().keras)
     import random_models
+    import tfjs_models
 
     random_models.register(sys.modules[__name__])
+    tfjs_models.register(sys.modules[__name__])
     for line in sys.stdin:
         if line.strip():
             ANSWERS.write(json.dumps(answer(line), allow_nan=False) + "\n")

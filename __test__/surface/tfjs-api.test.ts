@@ -14,6 +14,7 @@ test("values", () => {
     "loadWeights",
     "modelCheckpoint",
     "registerLayers",
+    "saveModel",
     "saveWeights",
     "setWeights",
     "translateConfig",

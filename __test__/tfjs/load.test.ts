@@ -5,31 +5,8 @@ import { describe, expect, it } from "vitest";
 import { loadLayersModel } from "../../ts/tfjs/load.ts";
 import { translateConfig } from "../../ts/tfjs/translate.ts";
 import { corpus, corpusModels, own, readJson } from "../model/corpus.ts";
+import { refusedClasses } from "./expressible.ts";
 import { predictionError, tf } from "./predictions.ts";
-
-/** What TensorFlow.js cannot do, by classes; all other models must predict as Keras does. */
-const refused: Readonly<Record<string, readonly string[]>> = {
-  einsum_dense: ["EinsumDense"],
-  float16_float64: ["Dense"],
-  lora: ["Dense", "EinsumDense", "Embedding"],
-  lora_int8: ["Dense", "EinsumDense", "Embedding"],
-  mha_transformer: ["MultiHeadAttention"],
-  mixed_bfloat16: ["Dense"],
-  normalization_adapted: ["Normalization"],
-  "norms.keras2": ["BatchNormalization", "GroupNormalization", "SpectralNormalization", "UnitNormalization"],
-  "norms.keras3": [
-    "BatchNormalization",
-    "GroupNormalization",
-    "RMSNormalization",
-    "SpectralNormalization",
-    "UnitNormalization",
-  ],
-  pure_bfloat16: ["Dense", "LayerNormalization"],
-  quant_int4: ["Dense", "EinsumDense", "Embedding"],
-  quant_int8: ["Dense", "EinsumDense", "Embedding"],
-  text_vectorization: ["InputLayer", "TextVectorization"],
-  timedistributed_convlstm: ["ConvLSTM1D"],
-};
 
 /** What Keras saves models in; the config beside it where there are weights alone. */
 const kinds = {
@@ -52,15 +29,12 @@ const kinds = {
 const complete = corpus !== own;
 const largeOnly: ReadonlySet<string> = new Set(["shard/model.weights.json"]);
 
-const models = corpusModels("config.json").map((model) => ({
-  ...model,
-  refused: refused[model.name] ?? refused[`${model.name}.${model.flavor}`],
-}));
-const expressible = models.filter(({ refused: classes }) => classes === undefined);
+const models = corpusModels("config.json").map((model) => ({ ...model, refused: refusedClasses(model.id) }));
+const possible = models.filter(({ refused: classes }) => classes === undefined);
 
 describe("models of the corpus", () => {
   it("are not all refused", () => {
-    expect(expressible.length).toBeGreaterThanOrEqual(18);
+    expect(possible.length).toBeGreaterThanOrEqual(18);
   });
 
   it.each(models.filter(({ refused: classes }) => classes !== undefined))(
@@ -72,7 +46,7 @@ describe("models of the corpus", () => {
   );
 
   // A corpus without a file of some kind has none of the model in that kind; the kinds themselves are counted below.
-  const sources = expressible.flatMap((model) =>
+  const sources = possible.flatMap((model) =>
     kinds[model.flavor]
       .filter(({ file }) => existsSync(join(model.folder, file === "ckpt/w" ? `${file}.index` : file)))
       .map((kind) => ({ ...model, ...kind })),

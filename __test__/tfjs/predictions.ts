@@ -14,6 +14,14 @@ function named(arrays: ReadonlyMap<string, NpyArray>, start: string): NpyArray[]
   return names.map((name) => arrays.get(name)!);
 }
 
+/** Inputs of a model of the corpus, and what Keras predicted. */
+export function recorded(folder: string): Record<"inputs" | "outputs", { shape: number[]; values: Float32Array }[]> {
+  const arrays = readNpz(join(folder, "expected.npz"));
+  const plain = (start: string): { shape: number[]; values: Float32Array }[] =>
+    named(arrays, start).map((array) => ({ shape: [...array.shape], values: Float32Array.from(numbersOf(array)) }));
+  return { inputs: plain("input"), outputs: plain("pred") };
+}
+
 /** The greatest difference of a prediction from the recorded one, of all outputs. */
 export function predictionError(model: tf.LayersModel, folder: string): number {
   const arrays = readNpz(join(folder, "expected.npz"));

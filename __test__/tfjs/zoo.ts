@@ -229,7 +229,7 @@ export const zoo: readonly ZooModel[] = [
 ];
 
 /** Numbers that are the same in every run. */
-function numbers(count: number, seed: number): Float32Array {
+export function numbers(count: number, seed: number): Float32Array {
   let state = seed;
   return Float32Array.from({ length: count }, () => {
     state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
@@ -252,8 +252,14 @@ export function fill(model: tf.LayersModel): void {
   });
 }
 
+/** A tensor as plain data. */
+export interface Values {
+  readonly shape: number[];
+  readonly values: Float32Array;
+}
+
 /** Inputs for a model, as plain arrays. */
-export function inputsOf(model: tf.LayersModel, below?: number): { shape: number[]; values: Float32Array }[] {
+export function inputsOf(model: tf.LayersModel, below?: number): Values[] {
   return model.inputs.map((input, index) => {
     const shape = [2, ...input.shape.slice(1).map((dim) => dim ?? 3)];
     const values = numbers(
@@ -266,10 +272,7 @@ export function inputsOf(model: tf.LayersModel, below?: number): { shape: number
 }
 
 /** What a model predicts. */
-export function predicted(
-  model: tf.LayersModel,
-  inputs: readonly { shape: number[]; values: Float32Array }[],
-): { shape: number[]; values: Float32Array }[] {
+export function predicted(model: tf.LayersModel, inputs: readonly Values[]): Values[] {
   return tf.tidy(() => {
     const tensors = inputs.map(({ shape, values }, index) => tf.tensor(values, shape, model.inputs[index]!.dtype));
     const result = model.predict(tensors.length === 1 ? tensors[0]! : tensors);

@@ -100,8 +100,20 @@ function layerEntry(entry: JsonObject, place: Place, root = true): JsonObject {
   return {
     ...kerasClass(className, options, inside),
     ...(name === undefined ? {} : { name }),
-    ...(nodes === undefined ? {} : { inbound_nodes: nodes }),
+    ...(nodes === undefined ? {} : { inbound_nodes: place.flavor === "keras3" ? calls(className, nodes) : nodes }),
   };
+}
+
+const takesStates = new Set(["RNN", "SimpleRNN", "GRU", gruResetAfter, "LSTM", "ConvLSTM2D", "Bidirectional"]);
+
+/** States that a recurrent layer begins with are further inputs in Keras 2, and an argument in Keras 3. */
+function calls(className: string, nodes: Json): Json {
+  if (!takesStates.has(className) || !isList(nodes)) return nodes;
+  return nodes.map((node): Json => {
+    if (!isList(node) || node.length < 2) return node;
+    const [input, ...states] = node.map((reference) => (isList(reference) ? reference.slice(0, 3) : reference));
+    return isList(input) ? [[...input, { initial_state: states as Json[] }]] : node;
+  });
 }
 
 interface OptionPlace extends Place {
