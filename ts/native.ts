@@ -1,8 +1,10 @@
 // The only importer of the addon. It is loaded when first needed, so that importing the package costs nothing and a
 // missing binary is an error of the call that needs it.
 import { createRequire } from "node:module";
+import { isMainThread } from "node:worker_threads";
 
 import type * as binding from "../native/binding.cjs";
+import { leaseEvent } from "./mapped.ts";
 import { errorCodes, WeightsError, type WeightsErrorCode, type WeightsErrorFields } from "./errors.ts";
 
 /** What the addon exports. */
@@ -29,7 +31,11 @@ function load(): Native {
   // Not called `require`: in the CommonJS build that name is needed to know `import.meta.url`.
   const requireFromHere = createRequire(import.meta.url);
   try {
-    return requireFromHere("../native/binding.cjs") as Native;
+    const addon = requireFromHere("../native/binding.cjs") as Native;
+    addon.onLeaseEvent((event) => {
+      leaseEvent(addon, event);
+    }, isMainThread);
+    return addon;
   } catch (cause) {
     const platform = `${process.platform}-${process.arch}`;
     throw new WeightsError(

@@ -116,6 +116,7 @@ export class Tensor<D extends TensorDType = TensorDType> {
         found: this.dtype,
       });
     }
+    checkKept(this);
     const values = decoded(this.dtype, this.data);
     if (values instanceof Float32Array && values !== (this.data as object)) return values;
     const out = new Float32Array(values.length);
@@ -144,11 +145,13 @@ export class Tensor<D extends TensorDType = TensorDType> {
         { weight: this.path },
       );
     }
+    checkKept(this);
     return new constructor(this.data.buffer, this.data.byteOffset, this.data.length);
   }
 
   /** The same values in a buffer of its own, which may be written to and transferred. */
   copy(): Tensor<D> {
+    checkKept(this);
     const data = zerosOf(this.dtype, this.size);
     (data as Uint8Array).set(this.data as Uint8Array);
     return new Tensor({
@@ -177,6 +180,16 @@ export class Tensor<D extends TensorDType = TensorDType> {
 export function tensor<D extends DType>(data: RawArrays[D], shape?: readonly number[], dtype?: D): Tensor<D> {
   const chosen = dtype ?? (dtypeOf(data) as D);
   return new Tensor({ dtype: chosen, shape: shape ?? [data.length / entriesOf(chosen)], data: data as RawArrayOf<D> });
+}
+
+/** Throws when the memory of values has gone: an array that had elements has none once its buffer is detached. */
+export function checkKept({ path, size, data }: { path: string; size: number; data: RawArray }): void {
+  if (data.length > 0 || size === 0) return;
+  throw new WeightsError(
+    "ERR_WEIGHTS_CHANGED",
+    `the values of ${path === "" ? "a tensor" : path} are gone: their file was changed while it was mapped, or their buffer was transferred`,
+    { weight: path },
+  );
 }
 
 /** Whether a value is a {@link Tensor}, of this or another copy of the package. */
@@ -238,6 +251,7 @@ export function rawArray<D extends TensorDType>(dtype: D, size: number): RawArra
  * @throws ERR_WEIGHTS_SHAPE when the lengths differ, ERR_WEIGHTS_DTYPE for opaque bytes.
  */
 export function castInto(target: RawArray, dtype: DType, value: Tensor | TypedArray): void {
+  if (isTensor(value)) checkKept(value);
   let data = (isTensor(value) ? value.data : value) as RawArray;
   let from: TensorDType = isTensor(value) ? value.dtype : isArrayOf(dtype, value) ? dtype : dtypeOf(value);
   if (!isTensor(value) && from === "float16" && !(value instanceof Uint16Array)) {

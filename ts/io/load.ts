@@ -1,5 +1,6 @@
 import { viewOf, type DType, type RawArray } from "../dtype.ts";
 import { WeightsError, type WeightsErrorCode, type WeightsErrorDetail } from "../errors.ts";
+import { watched } from "../mapped.ts";
 import { calling, type NativeFile, type NativeJob } from "../native.ts";
 import { argumentError, done, finished, onlyKnown, type JobOptions } from "./job.ts";
 import { readOptionNames, readOptions, splitSource, type ReadOptions, type Source } from "./source.ts";
@@ -83,7 +84,9 @@ interface Loaded {
 }
 
 function take(job: NativeJob): Loaded {
-  return calling((addon) => addon.takeLoad(job));
+  const loaded = calling((addon) => addon.takeLoad(job));
+  for (const buffer of loaded.buffers) watched(buffer);
+  return loaded;
 }
 
 /** Formats in which a layer saves what it wants to: there a merged kernel stands for kernel and update. */

@@ -1,5 +1,6 @@
 import { viewOf, type TensorDType } from "../dtype.ts";
 import { WeightsError } from "../errors.ts";
+import { watched } from "../mapped.ts";
 import { calling, type NativeFile } from "../native.ts";
 import { Tensor } from "../tensor.ts";
 import { done, finished, onlyKnown, type JobOptions } from "./job.ts";
@@ -220,7 +221,7 @@ export class WeightsFile {
   #window(number: number): ArrayBuffer {
     let buffer = this.#windows.get(number);
     if (buffer === undefined) {
-      buffer = this.#call((file) => file.window(number));
+      buffer = watched(this.#call((file) => file.window(number)));
       this.#windows.set(number, buffer);
     }
     return buffer;

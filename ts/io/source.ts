@@ -27,8 +27,9 @@ export interface Limits {
 /** How values come into memory. */
 export interface ReadOptions {
   /**
-   * `"auto"` (default) maps a local file where that is safe and copies elsewhere; `"map"` fails where it cannot map;
-   * `"copy"` copies. Tensors that are compressed or not aligned are copied always.
+   * `"auto"` (default) maps a local file where a read lease guards it against writers (Linux; see
+   * docs/reliability.md) and copies elsewhere; `"map"` maps without a guard, too, where the caller takes the risk, and
+   * fails where it cannot map; `"copy"` copies. Tensors that are compressed or not aligned are copied always.
    */
   readonly access?: "auto" | "map" | "copy" | undefined;
   /**

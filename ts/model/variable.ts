@@ -1,5 +1,5 @@
 import { initialize, type Initializer } from "../initializers.ts";
-import { castInto, isTensor, rawArray, Tensor, type DType, type RawArray, type TypedArray } from "../tensor.ts";
+import { castInto, checkKept, isTensor, rawArray, Tensor, type DType, type RawArray, type TypedArray } from "../tensor.ts";
 import { fail } from "./failure.ts";
 import { defaultFlavor, type Flavor } from "./flavor.ts";
 import { takeName } from "./naming.ts";
@@ -110,7 +110,9 @@ export class Variable {
 
   /** The values; the first read of a variable that was never set makes its initializer's. */
   read(): RawArray {
-    return (this.#value ??= initialize(this.initializer, this.shape, this.dtype));
+    const data = (this.#value ??= initialize(this.initializer, this.shape, this.dtype));
+    checkKept({ path: this.path, size: this.size, data });
+    return data;
   }
 
   /** Takes an array over as the values, without a copy. Its length must be {@link size}. */

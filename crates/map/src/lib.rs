@@ -14,8 +14,8 @@ mod window;
 pub use access::{Access, Mapping, may_map};
 pub use lease::{Lease, LeaseEvent, LeaseState, on_lease_event};
 pub use place::{
-    Compute, Place, PlaceOptions, Placed, Wanted, What, check_digest, check_unchanged, place, plan_views, read_entry,
-    settle_view,
+    Compute, Place, PlaceOptions, Placed, Wanted, What, check_digest, check_unchanged, explained, place, plan_views,
+    read_entry, settle_view,
 };
 pub use region::Region;
 pub use window::{RangeRequest, View, WINDOW_ALIGNMENT, Window, WindowPlan, map_window, plan_windows};

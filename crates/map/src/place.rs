@@ -103,7 +103,7 @@ fn source_of<'a>(reader: &'a dyn WeightsReader, entry: &TensorEntry) -> Option<(
 /// Where the tensors of a file could be mapped, one request an entry of `entries`.
 ///
 /// # Errors
-/// As [`may_map`]; [`Code::Missing`] for an index outside the catalogue.
+/// As [`may_map`] and [`check_unchanged`]; [`Code::Missing`] for an index outside the catalogue.
 pub fn plan_views(
     reader: &dyn WeightsReader,
     entries: &[Option<(usize, usize)>],
@@ -136,6 +136,10 @@ pub fn plan_views(
             }
         }
         requests.push(request);
+    }
+    if mappable.iter().any(Option::is_some) {
+        // From the opening until the leases were taken anybody could write.
+        check_unchanged(reader)?;
     }
     Ok(WindowPlan { leases, ..plan_windows(&requests, limit.min(isize::MAX as u64)) })
 }
@@ -259,6 +263,11 @@ pub fn check_unchanged(reader: &dyn WeightsReader) -> Result<()> {
     reader.catalogue().sources().iter().try_for_each(|source| source.check_unchanged())
 }
 
+/// Why reading failed: a digest that does not fit half a new file says nothing about the old one.
+pub fn explained(reader: &dyn WeightsReader, error: WeightsError) -> WeightsError {
+    if error.code() == Code::Aborted { error } else { check_unchanged(reader).err().unwrap_or(error) }
+}
+
 /// Puts every wanted value into memory. `progress` is told how many more bytes are done.
 ///
 /// # Errors
@@ -272,12 +281,10 @@ pub fn place(
     progress: &dyn Fn(u64),
 ) -> Result<Placed> {
     let placed = place_all(reader, wanted, options, cancel, progress);
-    if placed.as_ref().is_err_and(|error| error.code() == Code::Aborted) {
-        return placed;
+    if placed.is_ok() {
+        check_unchanged(reader)?;
     }
-    // Also after a failure: a digest that does not fit half a new file says nothing about the old one.
-    check_unchanged(reader)?;
-    placed
+    placed.map_err(|error| explained(reader, error))
 }
 
 fn place_all(

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use kw_map::{
-    Access, PlaceOptions, Wanted, What, WindowPlan, check_digest, map_window, place, plan_views, settle_view,
+    Access, PlaceOptions, Wanted, What, WindowPlan, check_digest, check_unchanged, explained, map_window, place,
+    plan_views, settle_view,
 };
 use kw_model::{
     AttributeValue, Cancel, Code, Crc32c, DType, Location, Result, TensorEntry, WeightsError, WeightsReader,
@@ -110,7 +111,7 @@ impl FileState {
             state.views()?;
         }
         if verify == Verify::Load {
-            state.verify_or_fail(watch)?;
+            state.verify_or_fail(watch).map_err(|error| explained(state.reader(), error))?;
         }
         Ok(state)
     }
@@ -259,7 +260,8 @@ impl FileState {
         let offset = usize::try_from(view.offset)
             .map_err(|_| WeightsError::new(Code::Internal, "a view lies beyond what can be addressed"))?;
         let options = PlaceOptions { verify, page_in, ..self.placing.clone() };
-        settle_view(self.reader(), index, shared.region(), offset, &options, cancel)?;
+        settle_view(self.reader(), index, shared.region(), offset, &options, cancel)
+            .map_err(|error| explained(self.reader(), error))?;
         self.set_verified(index, verify);
         Ok(Some(Seen { window: view.window, offset: view.offset, byte_len: entry.byte_len }))
     }
@@ -351,7 +353,7 @@ impl FileState {
                 }
                 continue;
             };
-            let found = self.digest(index, entry, watch)?;
+            let found = self.digest(index, entry, watch).map_err(|error| explained(self.reader(), error))?;
             if found == expected {
                 report.verified += 1;
             } else {
@@ -365,6 +367,7 @@ impl FileState {
         if let Err(error) = kw_keras::check_texts(&self.opened.file) {
             report.fail("", error)?;
         }
+        check_unchanged(self.reader())?;
         to_json(&report)
     }
 

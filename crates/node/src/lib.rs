@@ -13,6 +13,7 @@ mod buffers;
 mod failure;
 mod file;
 mod job;
+mod lease_events;
 mod load;
 mod native_convert;
 mod native_file;

@@ -34,7 +34,7 @@ impl Opened {
 /// Opens what is there, by content.
 ///
 /// # Errors
-/// As [`kw_keras::open`].
+/// As [`kw_keras::open`]; [`kw_model::Code::Changed`] when somebody wrote to a file meanwhile.
 pub fn open(origin: Origin, limits: &Limits) -> Result<Opened> {
     let sources = Mutex::new(Vec::new());
     let count = |source: Arc<dyn ByteSource>| -> Arc<dyn ByteSource> {
@@ -43,9 +43,11 @@ pub fn open(origin: Origin, limits: &Limits) -> Result<Opened> {
         counting
     };
     let file = match origin {
-        Origin::Path(path) => open_counted(&path, &LocalFilesystem, limits, &count)?,
-        Origin::Bytes(bytes) => open_source(count(Arc::new(MemorySource::new(bytes, "the given bytes"))), limits)?,
+        Origin::Path(path) => open_counted(&path, &LocalFilesystem, limits, &count),
+        Origin::Bytes(bytes) => open_source(count(Arc::new(MemorySource::new(bytes, "the given bytes"))), limits),
     };
     let counted = std::mem::take(&mut *lock(&sources));
-    Ok(Opened { file, counted })
+    // A file that somebody is writing to may look like anything: that it is being written to says more.
+    counted.iter().try_for_each(|source| source.check_unchanged())?;
+    Ok(Opened { file: file?, counted })
 }

@@ -1,10 +1,9 @@
 //! The thread that answers for all leases of the process.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
-use std::sync::atomic::AtomicU8;
-use std::sync::{Arc, Mutex, OnceLock, Weak, mpsc};
+use std::sync::atomic::{AtomicI32, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 use std::time::Instant;
 
 use super::{Lease, LeaseState, lock, seal, system};
@@ -27,8 +26,8 @@ fn stamp(file: &File) -> Option<Stamp> {
     file.metadata().ok().map(|data| (data.len(), data.mtime(), data.mtime_nsec()))
 }
 
-/// By address of the open file: a file that is open once has one lease.
-static LEASES: Mutex<BTreeMap<usize, Weak<Lease>>> = Mutex::new(BTreeMap::new());
+/// All leases, each with the address of its open file: a file that is open once has one lease.
+static LEASES: Mutex<Vec<(usize, Weak<Lease>)>> = Mutex::new(Vec::new());
 
 fn key(file: &Arc<File>) -> usize {
     Arc::as_ptr(file) as usize
@@ -39,16 +38,22 @@ fn key(file: &Arc<File>) -> usize {
 fn guard() -> Option<libc::pid_t> {
     static GUARD: OnceLock<Option<libc::pid_t>> = OnceLock::new();
     *GUARD.get_or_init(|| {
-        let (sender, receiver) = mpsc::sync_channel(1);
-        let run = move || {
-            let _ = sender.send(system::become_guard());
+        static NUMBER: AtomicI32 = AtomicI32::new(0);
+        let run = || {
+            NUMBER.store(system::become_guard(), Ordering::Release);
             loop {
                 system::wait(ROUND);
                 serve();
             }
         };
         std::thread::Builder::new().name("keras-lease".to_owned()).spawn(run).ok()?;
-        receiver.recv().ok()
+        loop {
+            match NUMBER.load(Ordering::Acquire) {
+                // It needs some microseconds to begin.
+                0 => std::thread::yield_now(),
+                number => return Some(number),
+            }
+        }
     })
 }
 
@@ -56,7 +61,8 @@ fn guard() -> Option<libc::pid_t> {
 pub(super) fn lease(file: &Arc<File>, name: &str) -> Option<Arc<Lease>> {
     let guard = guard()?;
     let mut leases = lock(&LEASES);
-    if let Some(lease) = leases.get(&key(file)).and_then(Weak::upgrade) {
+    let known = leases.iter().find(|(address, _)| *address == key(file));
+    if let Some(lease) = known.and_then(|(_, lease)| lease.upgrade()) {
         return Some(lease);
     }
     // Under the lock: the guard must not see it before it is held.
@@ -71,16 +77,21 @@ pub(super) fn lease(file: &Arc<File>, name: &str) -> Option<Arc<Lease>> {
         pages: Mutex::default(),
         kernel,
     });
-    leases.insert(key(file), Arc::downgrade(&lease));
+    forget(&mut leases, key(file));
+    leases.push((key(file), Arc::downgrade(&lease)));
     Some(lease)
+}
+
+fn forget(leases: &mut MutexGuard<'_, Vec<(usize, Weak<Lease>)>>, key: usize) {
+    leases.retain(|(address, _)| *address != key);
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
         let mut leases = lock(&LEASES);
         // A new lease on the same open file may have come in between; then it is no longer ours to give up.
-        if leases.get(&key(&self.file)).is_some_and(|lease| std::ptr::eq(lease.as_ptr(), self)) {
-            leases.remove(&key(&self.file));
+        if leases.iter().any(|(_, lease)| std::ptr::eq(lease.as_ptr(), self)) {
+            forget(&mut leases, key(&self.file));
             // Not left to the closing: a child process that inherited the file would keep the lease.
             system::release(&self.file);
         }
@@ -89,7 +100,7 @@ impl Drop for Lease {
 
 /// The leases that a writer waits for, or whose file has changed in spite of them.
 fn broken() -> Vec<Arc<Lease>> {
-    let held: Vec<Arc<Lease>> = lock(&LEASES).values().filter_map(Weak::upgrade).collect();
+    let held: Vec<Arc<Lease>> = lock(&LEASES).iter().filter_map(|(_, lease)| lease.upgrade()).collect();
     held.into_iter().filter(|lease| lease.state() == LeaseState::Held && lease.notice()).collect()
 }
 
@@ -115,29 +126,28 @@ impl Lease {
     fn give_up(&self) {
         let allowed = system::break_time().mul_f32(0.7);
         let since = self.kernel.broken.get().copied().unwrap_or_else(Instant::now);
-        let kept = self.seal(since + allowed);
+        let (kept, bytes) = self.seal(since + allowed);
         let whole = system::release(&self.file);
         // Released in time, nobody wrote. Otherwise the kernel had lost patience, and the copies may be of the new content.
         let lost = !kept || !(whole || stamp(&self.file) == self.kernel.stamp);
         if lost {
             self.set_state(LeaseState::Lost);
         }
-        let bytes = lock(&self.pages).iter().map(|pages| pages.len()).sum();
         if bytes > 0 {
             self.tell(bytes, lost);
         }
     }
 
-    /// True when every mapping shows what it did before.
-    pub(super) fn seal(&self, until: Instant) -> bool {
+    /// Whether every mapping shows what it did before, and the bytes that were mapped.
+    pub(super) fn seal(&self, until: Instant) -> (bool, usize) {
         let all = {
             let pages = lock(&self.pages);
             // From here on none enters.
             self.set_state(LeaseState::Leaving);
             pages.clone()
         };
-        let enough = seal::has_memory(all.iter().map(|pages| pages.len()).sum());
-        let until = if enough { until } else { Instant::now() };
+        let bytes = all.iter().map(|pages| pages.len()).sum();
+        let until = if seal::has_memory(bytes) { until } else { Instant::now() };
         // The deadlines of others begin when they are noticed.
         let done: Vec<usize> = all.iter().map(|pages| seal::seal(pages, until, &|| drop(broken()))).collect();
         let kept = all.iter().zip(&done).all(|(pages, done)| *done == pages.len());
@@ -147,6 +157,6 @@ impl Lease {
             // Nothing more can be done when even this is refused.
             let _ = seal::spoil(pages, done);
         }
-        kept
+        (kept, bytes)
     }
 }

@@ -128,7 +128,7 @@ fn where_somebody_writes_there_is_no_lease() {
 fn a_missed_deadline_is_an_error_and_reads_as_nan() {
     let folder = tempfile::tempdir().expect("made");
     let (_, lease, region) = guarded(&folder.path().join("w"));
-    assert!(!lease.seal(Instant::now()));
+    assert_eq!(lease.seal(Instant::now()), (false, LEN));
     assert_eq!(lease.state(), LeaseState::Lost);
     let mut out = [0; 8];
     assert_eq!(region.copy_out(0, &mut out).map_err(|error| error.code()), Err(Code::Changed));
