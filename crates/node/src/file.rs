@@ -349,7 +349,7 @@ impl FileState {
                 match self.verify_otherwise(index, entry, watch) {
                     Ok(true) => report.verified += 1,
                     Ok(false) => report.without_digest.push(entry.path.clone()),
-                    Err(error) => report.fail(&entry.path, error)?,
+                    Err(error) => report.fail(&entry.path, explained(self.reader(), error))?,
                 }
                 continue;
             };
