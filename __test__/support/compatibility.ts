@@ -14,6 +14,7 @@ export const rowsOf = {
   cross: ["keras-2.12-names", "other-walks", "opaque-bfloat16"],
   callbacks: ["checkpoint-batches", "checkpoint-array"],
   checkpoints: ["checkpoint-root", "checkpoint-nothing", "checkpoint-cast", "checkpoint-overwrite"],
+  orbax: ["orbax-names", "orbax-places"],
   keras1: ["time-distributed-keras1"],
   misc: [
     "set-weights-whole",

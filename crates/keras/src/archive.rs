@@ -7,13 +7,15 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use kw_formats::hdf5::Hdf5Reader;
+use kw_formats::orbax::OrbaxReader;
 use kw_formats::zip::Archive;
 use kw_model::{
-    ByteSource, Cancel, Catalogue, Code, FileKind, Filesystem, Limits, Result, WeightsError, WeightsReader,
-    storage_error,
+    ByteSource, Cancel, Catalogue, Code, FileKind, Filesystem, Limits, MemorySource, Result, WeightsError,
+    WeightsReader, storage_error,
 };
 
 use crate::open::Between;
+use crate::orbax;
 
 /// Name of the architecture's JSON in the archive.
 pub(crate) const CONFIG: &str = "config.json";
@@ -34,6 +36,8 @@ pub struct KerasArchive {
 enum Place {
     Zip(Arc<Archive>),
     Folder(PathBuf),
+    /// The assets of an Orbax checkpoint are arrays.
+    Orbax(Option<Box<OrbaxReader>>),
 }
 
 impl std::fmt::Debug for KerasArchive {
@@ -43,6 +47,13 @@ impl std::fmt::Debug for KerasArchive {
 }
 
 impl KerasArchive {
+    /// What an Orbax checkpoint holds beside the arrays.
+    pub(crate) fn of_orbax(config: Option<String>, assets: Option<OrbaxReader>) -> Self {
+        let entries = assets.iter().flat_map(|assets| assets.catalogue().entries());
+        let paths = entries.map(|entry| format!("{ASSETS}{}", entry.path)).collect();
+        KerasArchive { place: Place::Orbax(assets.map(Box::new)), config, metadata: None, assets: paths }
+    }
+
     /// The text of `config.json`.
     pub fn config(&self) -> Option<&str> {
         self.config.as_deref()
@@ -69,6 +80,11 @@ impl KerasArchive {
         match &self.place {
             Place::Zip(archive) => archive.source(archive.require(path)?, cancel),
             Place::Folder(folder) => fs.open(&folder.join(path)),
+            Place::Orbax(assets) => {
+                let inside = path.strip_prefix(ASSETS).unwrap_or(path);
+                let bytes = assets.as_ref().map_or(Ok(Vec::new()), |assets| orbax::asset(assets, inside, cancel))?;
+                Ok(Arc::new(MemorySource::new(bytes, path)))
+            }
         }
     }
 
@@ -133,7 +149,7 @@ pub(crate) fn open_folder(
     folder: &Path,
     fs: &dyn Filesystem,
     limits: &Limits,
-    between: &Between<'_>,
+    between: &Between,
 ) -> Result<(Arc<dyn WeightsReader>, KerasArchive)> {
     let text = |name: &str| -> Result<Option<String>> {
         let source = match fs.open(&folder.join(name)) {

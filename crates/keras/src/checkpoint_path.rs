@@ -32,8 +32,8 @@ pub(crate) fn prefix(path: &Path, fs: &dyn Filesystem) -> Result<Option<String>>
             Err(WeightsError::new(
                 Code::NotWeights,
                 format!(
-                    "{text} is a folder, and no SavedModel: there is no variables/variables.index in it; a checkpoint in it \
-                     is opened by its prefix, the path of its .index file without that suffix"
+                    "{text} is a folder, but neither a SavedModel (there is no variables/variables.index in it) nor an Orbax \
+                     checkpoint (there is no <step>/pytree/_METADATA); a TensorFlow checkpoint in it is opened by its prefix, the path of its .index file without that suffix"
                 ),
             )
             .file(text))

@@ -36,6 +36,9 @@ pub enum Format {
     /// Layers model of TensorFlow.js: `model.json` and binary files beside it.
     #[serde(rename = "tfjs_layers")]
     TfjsLayers,
+    /// An Orbax checkpoint: a folder of steps, each a tree of arrays by the variables' paths. Read only.
+    #[serde(rename = "orbax")]
+    Orbax,
 }
 
 impl Format {
@@ -50,6 +53,7 @@ impl Format {
             Format::Npz => "npz",
             Format::TfCheckpoint => "tf_checkpoint",
             Format::TfjsLayers => "tfjs_layers",
+            Format::Orbax => "orbax",
         }
     }
 }

@@ -22,6 +22,7 @@ mod load;
 mod matching;
 mod naming;
 mod open;
+mod orbax;
 mod orders;
 mod pump;
 mod recipe;

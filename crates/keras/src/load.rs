@@ -4,7 +4,7 @@ use kw_model::{Code, DType, Result, WeightsError};
 use serde::Deserialize;
 
 use crate::format::Format;
-use crate::layout::{by_path, legacy_load, object_load, tf_load};
+use crate::layout::{by_path, legacy_load, object_load, orbax_load, tf_load};
 use crate::matching::Matching;
 use crate::open::OpenedFile;
 use crate::orders::Orders;
@@ -133,6 +133,10 @@ fn plan(tree: &ModelTree, file: &OpenedFile, options: &LoadOptions, format: Form
         }
         Format::Safetensors | Format::Npz | Format::TfjsLayers => {
             by_path::load(tree, &orders, file, options, &mut matching)?;
+            String::new()
+        }
+        Format::Orbax => {
+            orbax_load::load(tree, &orders, file, options, &mut matching)?;
             String::new()
         }
         Format::TfCheckpoint => {

@@ -16,6 +16,7 @@ use crate::archive::{self, KerasArchive};
 use crate::checkpoint_path;
 use crate::detect::{self, Content};
 use crate::format::{self, Format};
+use crate::orbax;
 use crate::sharded::{self, Index};
 
 /// A file whose structure was read and checked; its values were not touched.
@@ -49,17 +50,18 @@ impl std::fmt::Debug for OpenedFile {
 /// [`kw_model::Code::NotFound`]; [`kw_model::Code::NotWeights`] with a word on what the file looks like;
 /// [`kw_model::Code::Truncated`] with the bytes it should have; what else is wrong with its structure.
 pub fn open(path: &Path, fs: &dyn Filesystem, limits: &Limits) -> Result<OpenedFile> {
-    open_counted(path, fs, limits, &|source| source)
+    let nothing: Between = Arc::new(|source| source);
+    open_counted(path, fs, limits, &nothing)
 }
 
 /// Puts something between a file and whoever reads it.
-pub type Between<'a> = dyn Fn(Arc<dyn ByteSource>) -> Arc<dyn ByteSource> + 'a;
+pub type Between = Arc<dyn Fn(Arc<dyn ByteSource>) -> Arc<dyn ByteSource> + Send + Sync>;
 
 /// [`open`], with something between the files and whoever reads them, such as a counter of bytes.
 ///
 /// # Errors
 /// As [`open`].
-pub fn open_counted(path: &Path, fs: &dyn Filesystem, limits: &Limits, between: &Between<'_>) -> Result<OpenedFile> {
+pub fn open_counted(path: &Path, fs: &dyn Filesystem, limits: &Limits, between: &Between) -> Result<OpenedFile> {
     if archive::is_folder(path, fs)? {
         let source_name = path.display().to_string();
         let (reader, parts) = archive::open_folder(path, fs, limits, between)
@@ -70,6 +72,18 @@ pub fn open_counted(path: &Path, fs: &dyn Filesystem, limits: &Limits, between: 
             source_name,
             note: None,
             archive: Some(Arc::new(parts)),
+        });
+    }
+    if let Some(tree) = orbax::tree_folder(path, fs)? {
+        let source_name = path.display().to_string();
+        let opened = orbax::open(&tree, fs, limits, between)
+            .map_err(|error| error.file(&source_name).format(Format::Orbax.name()))?;
+        return Ok(OpenedFile {
+            format: Format::Orbax,
+            reader: Arc::new(opened.reader),
+            source_name,
+            note: None,
+            archive: Some(Arc::new(KerasArchive::of_orbax(opened.config, opened.assets))),
         });
     }
     if let Some(prefix) = checkpoint_path::prefix(path, fs)? {
@@ -124,7 +138,7 @@ fn open_index(
     source: &dyn ByteSource,
     fs: &dyn Filesystem,
     limits: &Limits,
-    between: &Between<'_>,
+    between: &Between,
 ) -> Result<OpenedFile> {
     let source_name = source.name();
     let (format, reader): (_, Arc<dyn WeightsReader>) = if index.is_of_safetensors() {

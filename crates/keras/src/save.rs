@@ -221,6 +221,7 @@ fn plan(
         Format::Safetensors => by_path_save::safetensors(tree, target, options)?,
         Format::Npz => by_path_save::npz(tree, options)?,
         Format::TfjsLayers => by_path_save::tfjs_layers(tree, options)?,
+        Format::Orbax => return Err(WeightsError::new(Code::Format, "Orbax checkpoints are read, not written")),
         Format::TfCheckpoint => {
             let layout = options.tf_layout.unwrap_or_else(|| TfLayout::of(tree.flavor));
             let (bundle, variables) = tf_save::plan(tree, layout, max_shard_bytes(options)?)?;

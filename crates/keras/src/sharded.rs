@@ -87,7 +87,7 @@ pub(crate) fn open(
     index: &Index,
     fs: &dyn Filesystem,
     limits: &Limits,
-    between: &Between<'_>,
+    between: &Between,
 ) -> Result<Arc<dyn WeightsReader>> {
     match open_once(path, index, fs, limits, between) {
         Err(error) if error.code() == Code::NotFound => {
@@ -106,7 +106,7 @@ fn open_once(
     index: &Index,
     fs: &dyn Filesystem,
     limits: &Limits,
-    between: &Between<'_>,
+    between: &Between,
 ) -> Result<Arc<dyn WeightsReader>> {
     let files: Vec<&str> = index.files().into_iter().collect();
     Limits::check("shards", files.len() as u64, limits.max_tensors, "files")?;

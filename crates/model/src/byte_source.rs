@@ -260,13 +260,18 @@ impl ByteSource for SliceSource {
 /// Counts the bytes read through it, so that "reads no tensor bytes" can be asserted.
 pub struct CountingSource {
     inner: Arc<dyn ByteSource>,
-    read: AtomicU64,
+    read: Arc<AtomicU64>,
 }
 
 impl CountingSource {
     /// Counts reads of `inner`.
     pub fn new(inner: Arc<dyn ByteSource>) -> Self {
-        CountingSource { inner, read: AtomicU64::new(0) }
+        CountingSource::with(inner, Arc::default())
+    }
+
+    /// Counts reads of `inner` into a counter that others may share.
+    pub fn with(inner: Arc<dyn ByteSource>, read: Arc<AtomicU64>) -> Self {
+        CountingSource { inner, read }
     }
 
     /// Bytes read so far.

@@ -139,6 +139,9 @@ pub trait Filesystem: Send + Sync {
     /// The operating system's.
     fn sync_folder(&self, folder: &Path) -> io::Result<()>;
 
+    /// The same file system, for whoever opens files after a call has returned.
+    fn shared(&self) -> Arc<dyn Filesystem>;
+
     /// Removes a temporary file whose writer is certainly gone; says whether it did.
     ///
     /// # Errors

@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use kw_keras::{OpenedFile, open_counted, open_source};
+use kw_keras::{Between, OpenedFile, open_counted, open_source};
 use kw_model::{ByteSource, CountingSource, Limits, LocalFilesystem, MemorySource, Result};
 
 use crate::pool::lock;
@@ -20,14 +21,14 @@ pub enum Origin {
 pub struct Opened {
     /// Its reader, and what Keras' layout it has.
     pub file: OpenedFile,
-    /// Its files, each with the bytes that were read.
-    counted: Vec<Arc<CountingSource>>,
+    /// The bytes that were read of its files.
+    read: Arc<AtomicU64>,
 }
 
 impl Opened {
     /// Bytes read so far, of all files.
     pub fn bytes_read(&self) -> u64 {
-        self.counted.iter().map(|source| source.bytes_read()).sum()
+        self.read.load(Ordering::Relaxed)
     }
 }
 
@@ -36,18 +37,22 @@ impl Opened {
 /// # Errors
 /// As [`kw_keras::open`]; [`kw_model::Code::Changed`] when somebody wrote to a file meanwhile.
 pub fn open(origin: Origin, limits: &Limits) -> Result<Opened> {
-    let sources = Mutex::new(Vec::new());
-    let count = |source: Arc<dyn ByteSource>| -> Arc<dyn ByteSource> {
-        let counting = Arc::new(CountingSource::new(source));
-        lock(&sources).push(Arc::clone(&counting));
-        counting
-    };
+    let read = Arc::new(AtomicU64::new(0));
+    // Collected only while opening: what is opened later, such as the chunks of an array, must not stay open for this.
+    let opening: Arc<Mutex<Option<Vec<Arc<dyn ByteSource>>>>> = Arc::new(Mutex::new(Some(Vec::new())));
+    let (counter, opened) = (Arc::clone(&read), Arc::clone(&opening));
+    let count: Between = Arc::new(move |source| {
+        if let Some(sources) = lock(&opened).as_mut() {
+            sources.push(Arc::clone(&source));
+        }
+        Arc::new(CountingSource::with(source, Arc::clone(&counter))) as Arc<dyn ByteSource>
+    });
     let file = match origin {
         Origin::Path(path) => open_counted(&path, &LocalFilesystem, limits, &count),
         Origin::Bytes(bytes) => open_source(count(Arc::new(MemorySource::new(bytes, "the given bytes"))), limits),
     };
-    let counted = std::mem::take(&mut *lock(&sources));
+    let sources = lock(&opening).take().unwrap_or_default();
     // A file that somebody is writing to may look like anything: that it is being written to says more.
-    counted.iter().try_for_each(|source| source.check_unchanged())?;
-    Ok(Opened { file: file?, counted })
+    sources.iter().try_for_each(|source| source.check_unchanged())?;
+    Ok(Opened { file: file?, read })
 }

@@ -33,10 +33,6 @@ pub(crate) fn load(
     matching: &mut Matching,
 ) -> Result<()> {
     let catalogue = file.reader.catalogue();
-    let mut left_alone: HashSet<usize> = HashSet::new();
-    for &node in &options.objects_to_skip {
-        left_alone.extend(orders.weights(node)?.iter());
-    }
     let weights = orders.weights(tree.root)?;
     let mut found = match file.format {
         Format::TfjsLayers => tfjs_names::find(tree, catalogue)?,
@@ -66,8 +62,27 @@ pub(crate) fn load(
         }
         found.extend(weights.iter().copied().zip(numbered));
     }
+    assign(tree, catalogue, &weights, &found, options, options.by_name, matching)
+}
+
+/// Binds weights to the entries found for them, layer by layer, because a layer that does not fit is left out as a whole.
+/// A weight without an entry is an error unless `lenient`; then it keeps its value.
+pub(crate) fn assign(
+    tree: &ModelTree,
+    catalogue: &Catalogue,
+    weights: &[usize],
+    found: &HashMap<usize, usize>,
+    options: &LoadOptions,
+    lenient: bool,
+    matching: &mut Matching,
+) -> Result<()> {
+    let orders = Orders::new(tree);
+    let mut left_alone: HashSet<usize> = HashSet::new();
+    for &node in &options.objects_to_skip {
+        left_alone.extend(orders.weights(node)?.iter());
+    }
     let mut layers: Vec<(usize, Vec<usize>)> = Vec::new();
-    for &variable in weights.iter() {
+    for &variable in weights {
         if left_alone.contains(&variable) {
             matching.account(found.get(&variable).copied());
             continue;
@@ -80,7 +95,7 @@ pub(crate) fn load(
     }
     for (owner, variables) in layers {
         let label = tree.node(owner)?.label();
-        match layer(tree, catalogue, label, &variables, &found, options) {
+        match layer(tree, catalogue, label, &variables, found, lenient) {
             Ok(bindings) => matching.bind(bindings),
             Err(error) if options.skip_mismatch => {
                 matching.account(variables.iter().filter_map(|variable| found.get(variable)).copied());
@@ -122,13 +137,13 @@ fn layer(
     label: &str,
     variables: &[usize],
     found: &HashMap<usize, usize>,
-    options: &LoadOptions,
+    lenient: bool,
 ) -> Result<Vec<Binding>> {
     let mut bindings = Vec::with_capacity(variables.len());
     for &variable in variables {
         let target = tree.variable(variable)?;
         let Some(&entry) = found.get(&variable) else {
-            if options.by_name {
+            if lenient {
                 continue;
             }
             let name = stored_name(&target.path);

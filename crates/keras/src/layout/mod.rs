@@ -7,6 +7,7 @@ pub(crate) mod legacy_save;
 pub(crate) mod object_load;
 pub(crate) mod object_paths;
 pub(crate) mod object_save;
+pub(crate) mod orbax_load;
 pub(crate) mod tf_load;
 pub(crate) mod tf_object_graph;
 pub(crate) mod tf_save;

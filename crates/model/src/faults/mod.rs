@@ -147,6 +147,10 @@ impl FaultyFilesystem {
 }
 
 impl Filesystem for FaultyFilesystem {
+    fn shared(&self) -> Arc<dyn Filesystem> {
+        Arc::new(self.clone())
+    }
+
     fn open(&self, path: &Path) -> Result<Arc<dyn ByteSource>> {
         let mut own = None;
         let opened = self.step(

@@ -26,6 +26,10 @@ const MAX_LINKS: usize = 40;
 pub struct LocalFilesystem;
 
 impl Filesystem for LocalFilesystem {
+    fn shared(&self) -> Arc<dyn Filesystem> {
+        Arc::new(*self)
+    }
+
     fn open(&self, path: &Path) -> Result<Arc<dyn ByteSource>> {
         Ok(Arc::new(FileSource::open(path)?))
     }
