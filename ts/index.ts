@@ -11,6 +11,7 @@ export type { Initializer, InitializerSetting } from "./initializers.ts";
 export { convert, convertSync } from "./io/convert.ts";
 export type { ConvertOptions, ConvertReport, ConvertSyncOptions } from "./io/convert.ts";
 export type { JobOptions, Progress } from "./io/job.ts";
+export type { CheckpointOptions } from "./io/checkpoint_options.ts";
 export type { LoadOptions, LoadReport, LoadSyncOptions, SkippedLayer } from "./io/load.ts";
 export { openWeights, openWeightsSync, verifyWeights, WeightsFile } from "./io/open.ts";
 export type { Attribute, OpenOptions, TensorEntry, VerifyReport } from "./io/open.ts";

@@ -6,7 +6,7 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync }
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import { afterAll, describe, expect, it } from "vitest";
+import { afterAll, describe, expect, it, vi } from "vitest";
 import {
   clearSession,
   isWeightsError,
@@ -15,6 +15,7 @@ import {
   modelFromConfig,
   openWeights,
   sequential,
+  type JsonObject,
   type Model,
 } from "keras-weights";
 import { corpusRoot, expectedOf, readJson, samples, sha256, type Sample } from "../support/corpus.ts";
@@ -168,6 +169,141 @@ describe("mismatches", () => {
       tally.under("transaction", id);
     },
   );
+});
+
+describe("optimizers", () => {
+  const sample = samples().find(({ id }) => id === "compiled_adam/k2");
+  if (sample === undefined) throw new Error("the corpus has no compiled model");
+  const theirs = join(sample.folder, "ckpt/w");
+  const compiled = (optimizer: string | JsonObject) => {
+    const model = modelFromConfig(readJson(join(sample.folder, "config.json")) as object);
+    model.compile({ optimizer, loss: "mse" });
+    return model;
+  };
+  const digests = (model: Model) => model.optimizer!.variables.map(({ value }) => value && sha256(value));
+  /** Key, and digest of the values. */
+  const tensors = async (prefix: string) => {
+    await using file = await openWeights(prefix);
+    const numbers = file.entries().filter(({ dtype }) => dtype !== "string");
+    return new Map(
+      numbers.map(({ path }) => [path.replace("/.ATTRIBUTES/VARIABLE_VALUE", ""), sha256(file.get(path).data)]),
+    );
+  };
+
+  it("are restored with the weights, and saved under Keras' keys", async () => {
+    const model = compiled("adam");
+    const report = await model.loadWeights(theirs);
+    expect(report).toMatchObject({ missing: [], unexpected: [] });
+    const expected = await tensors(theirs);
+    const { optimizer } = model;
+    const keys = ["optimizer/_iterations", ...Array.from({ length: 12 }, (_, k) => `optimizer/_variables/${k + 1}`)];
+    expect(digests(model)).toEqual(keys.map((key) => expected.get(key)));
+    expect(Number(optimizer!.variables[0]?.value?.[0])).toBeGreaterThan(0);
+    // A config says the rate as Keras prints it, and the checkpoint has another than the default.
+    expect(optimizer!.getConfig()["learning_rate"]).toBeTypeOf("number");
+    for (const [root, prefix] of [
+      ["", "compiled"],
+      ["model/", "compiled-below"],
+    ] as const) {
+      await model.saveWeights(join(folder, prefix), { tfLayout: root === "" ? "save_weights" : "checkpoint" });
+      const ours = await tensors(join(folder, prefix));
+      expect(ours).toEqual(new Map([...expected].map(([key, digest]) => [`${root}${key}`, digest])));
+      const again = compiled("adam");
+      await again.loadWeights(join(folder, prefix));
+      expect(digests(again)).toEqual(digests(model));
+    }
+    await model.saveWeights(join(folder, "compiled-without"), { includeOptimizer: false });
+    const without = await tensors(join(folder, "compiled-without"));
+    expect([...without.keys()]).toEqual([...expected.keys()].filter((key) => !key.startsWith("optimizer/")));
+    // Nothing was trained: what is there before the first step is all there is.
+    await compiled("adam").saveWeights(join(folder, "compiled-fresh"));
+    const fresh = [...(await tensors(join(folder, "compiled-fresh"))).keys()].filter((key) =>
+      key.startsWith("optimizer"),
+    );
+    expect(fresh.sort()).toEqual(["optimizer/_iterations", "optimizer/_learning_rate"]);
+  });
+
+  it("are not asked for by a model that has none", async () => {
+    const model = modelFromConfig(readJson(join(sample.folder, "config.json")) as object);
+    const onWarning = vi.fn();
+    expect(await model.loadWeights(theirs, { onWarning })).toMatchObject({ missing: [], unexpected: [] });
+    expect(onWarning).not.toHaveBeenCalled();
+  });
+
+  it("checkpoint-optimizer: what does not fit is left with a warning, and the weights are loaded", async () => {
+    const others: [string | JsonObject, RegExp][] = [
+      ["sgd", /optimizer starts anew: .* shape/u],
+      [{ class_name: "Adam", config: { name: "Adam", is_legacy_optimizer: true } }, /another Keras/u],
+    ];
+    for (const [other, message] of others) {
+      const model = compiled(other);
+      const warnings: { code: string; message: string }[] = [];
+      const report = await model.loadWeights(theirs, { onWarning: (warning) => warnings.push(warning) });
+      expect(report).toMatchObject({ missing: [], unexpected: [] });
+      expect(warnings.map(({ code }) => code)).toEqual(["WARN_WEIGHTS_SKIPPED_OPTIMIZER"]);
+      expect(warnings[0]?.message).toMatch(message);
+      expect(model.optimizer!.variables.every(({ value }) => value === undefined)).toBe(true);
+      tally.under("checkpoint-optimizer", JSON.stringify(other));
+    }
+    const model3 = sequential([layers.input([5]), layers.dense(4), layers.batchNormalization(), layers.dense(1)]);
+    model3.compile({ optimizer: "adam", loss: "mse" });
+    const onWarning = vi.fn();
+    expect(await model3.loadWeights(theirs, { onWarning })).toMatchObject({ missing: [] });
+    expect(onWarning).toHaveBeenCalledOnce();
+    expect(model3.optimizer!.variables.every(({ value }) => value === undefined)).toBe(true);
+  });
+
+  it("of before Keras 2.11 hang their slots at the variables", async () => {
+    const setting = { class_name: "Adam", config: { name: "Adam", learning_rate: 0.5, is_legacy_optimizer: true } };
+    const model = compiled(setting);
+    await model.loadWeights(theirs, { onWarning: () => undefined });
+    await model.saveWeights(join(folder, "old-fresh"));
+    expect([...(await tensors(join(folder, "old-fresh"))).keys()].some((key) => key.includes("optimizer"))).toBe(false);
+    model.optimizer!.build(model.trainableWeights);
+    model.optimizer!.variables.forEach((variable, k) => {
+      variable.assign(
+        variable.dtype === "int64" ? new BigInt64Array([7n]) : new Float32Array(variable.size).fill(k + 0.5),
+      );
+    });
+    await model.saveWeights(join(folder, "old"));
+    const keys = [...(await tensors(join(folder, "old"))).keys()].filter((key) => key.includes("optimizer"));
+    const variables = ["0/kernel", "0/bias", "1/gamma", "1/beta", "2/kernel", "2/bias"];
+    expect(keys.sort()).toEqual(
+      [
+        ...["iter", "beta_1", "beta_2", "decay", "learning_rate"].map((name) => `optimizer/${name}`),
+        ...["m", "v"].flatMap((slot) =>
+          variables.map((name) => `layer_with_weights-${name}/.OPTIMIZER_SLOT/optimizer/${slot}`),
+        ),
+      ].sort(),
+    );
+    const again = compiled({ ...setting, config: { ...setting.config, learning_rate: 0.25 } });
+    expect(await again.loadWeights(join(folder, "old"))).toMatchObject({ missing: [], unexpected: [] });
+    expect(digests(again)).toEqual(digests(model));
+    expect(again.optimizer!.getConfig()).toMatchObject({ learning_rate: 0.5, beta_1: Math.fround(0.9) });
+    const skipping = compiled(setting);
+    await skipping.loadWeights(join(folder, "old"), { options: { experimental_skip_slot_variables: true } });
+    expect(skipping.optimizer!.variables.map(({ value }) => value !== undefined)).toEqual([
+      true,
+      ...Array.from({ length: 12 }, () => false),
+    ]);
+  });
+
+  it("options of TensorFlow that mean nothing here are named", async () => {
+    const onWarning = vi.fn();
+    const model = compiled("adam");
+    await model.saveWeights(join(folder, "options"), {
+      options: { experimental_io_device: "/job:localhost", experimental_sharding_callback: { max_shard_size: 128 } },
+      onWarning,
+    });
+    expect(onWarning.mock.calls.map(([warning]) => (warning as { code: string }).code)).toEqual([
+      "WARN_WEIGHTS_IGNORED_OPTION",
+    ]);
+    expect(readdirSync(folder).filter((name) => name.startsWith("options.data-")).length).toBeGreaterThan(1);
+    const wrong = { options: { device: "x" } } as object;
+    await expect(model.saveWeights(join(folder, "options"), wrong)).rejects.toMatchObject({
+      code: "ERR_WEIGHTS_ARGUMENT",
+    });
+  });
 });
 
 describe("where we differ on purpose", () => {

@@ -175,6 +175,26 @@ test.each(["k2", "k3"] as const)("what a whole-model file of %s says at its root
   expect(ours.attributes("model_weights")).toEqual(theirs.attributes("model_weights"));
 });
 
+test("files of layers go from archive to archive, and nowhere else", async () => {
+  const from = join(corpusRoot, "text_vectorization/k3/model.keras");
+  const paths = ["_lookup_layer/vocabulary.txt", "vocabulary.txt"].map(
+    (name) => `assets/layers/text_vectorization/${name}`,
+  );
+  const held = (model: Model) => model.assets.map(({ path, bytes }) => [path, Buffer.from(bytes).toString()]);
+  const model = await loadModel(from);
+  expect(model.assets.map(({ path }) => path)).toEqual(paths);
+  expect(held(model).every(([, text]) => text!.split("\n").length > 2)).toBe(true);
+  const [copy, h5] = ["words.keras", "words.h5"].map((name) => join(folder, name));
+  await model.save(copy!);
+  expect(held(loadModelSync(copy!))).toEqual(held(model));
+  // In place of itself: what is written was read before.
+  const again = await loadModel(copy!);
+  await again.save(copy!);
+  expect(held(await loadModel(copy!))).toEqual(held(model));
+  await model.save(h5!);
+  expect(held(await loadModel(h5!))).toEqual([]);
+});
+
 test("weights files of compiled models keep the optimizer where Keras keeps it", async () => {
   const model = await loadModel(adam("k3"));
   const [weights, legacy] = [join(folder, "c.weights.h5"), join(folder, "c.h5")];

@@ -6,6 +6,7 @@ import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { loadModel } from "keras-weights";
 import { configOf, hdf5Files, samples, type Sample } from "../support/corpus.ts";
 import { buildSample, canBuild } from "../support/zoo.ts";
 import { Judge, pythonOracle } from "./venv.mjs";
@@ -75,4 +76,51 @@ describe.each(current.map((sample) => [sample.id, sample] as const))("%s", (_id,
       good(await ask({ op: "load_checkpoint", file, root: "model", status }));
     }
   });
+});
+
+interface Losses extends Verdict {
+  losses: number[];
+}
+
+describe.each([
+  ["keras2", [undefined, "model", "beside"]],
+  ["keras3", ["model", "beside"]],
+] as const)("optimizers of %s", (flavor, roots) => {
+  const ask = (job: object) => judges.get(flavor)!.ask(job) as Promise<Losses>;
+  const shared = ["Adam", "SGD", "RMSprop", "Nadam", "AdamW", "Adafactor", "Ftrl", "SGD with a schedule"];
+  const old = ["old Adam", "old SGD", "old RMSprop", "old Nadam", "old Ftrl"];
+
+  it.each([...shared, ...(flavor === "keras2" ? old : [])])(
+    "%s trains on from our checkpoint as if nobody had saved",
+    { timeout: 600_000 },
+    async (optimizer) => {
+      const thorough = /^(old )?(Adam|SGD)$/u.test(optimizer);
+      for (const root of thorough ? roots : roots.slice(0, 1)) {
+        const name = `${flavor}-${optimizer.replaceAll(" ", "-")}-${root ?? "self"}`;
+        const [file, theirs, ours] = [`${name}.keras`, `${name}-theirs`, `${name}-ours`].map((one) =>
+          join(folder, one),
+        );
+        const half = await ask({ op: "train_half_checkpoint", optimizer, file, weights: theirs, root });
+        expect(half, half.message).toMatchObject({ ok: true });
+        expect(new Set(half.losses).size).toBeGreaterThan(3);
+
+        const model = await loadModel(file!);
+        const warnings: string[] = [];
+        const report = await model.loadWeights(theirs!, { onWarning: ({ message }) => warnings.push(message) });
+        expect({ ...report, warnings }).toMatchObject({ missing: [], unexpected: [], warnings: [] });
+        for (const tfLayout of root === undefined
+          ? (["save_weights", "universal"] as const)
+          : (["universal"] as const)) {
+          if (!thorough && tfLayout === "universal" && root === undefined) continue;
+          await model.saveWeights(ours!, { tfLayout });
+          const how = { optimizer, weights: ours, root: root === "beside" ? "model" : root };
+          for (const built of thorough ? [false, true] : [false]) {
+            const go = await ask({ op: "continue_checkpoint", built, ...how });
+            expect(go, `${tfLayout} ${String(built)} ${go.message}`).toMatchObject({ ok: true });
+            expect(go.losses, `${tfLayout} ${String(built)}`).toEqual(half.losses);
+          }
+        }
+      }
+    },
+  );
 });

@@ -296,6 +296,77 @@ def losses_of(model, first, last):
     return out
 
 
+def optimizers():
+    """Optimizers by name; of Keras 2 those of before 2.11 too."""
+    O = K.optimizers
+    found = {
+        "Adam": lambda: O.Adam(0.05),
+        "SGD": lambda: O.SGD(0.05, momentum=0.9),
+        "RMSprop": lambda: O.RMSprop(0.01, momentum=0.5, centered=True),
+        "Nadam": lambda: O.Nadam(0.01),
+        "AdamW": lambda: O.AdamW(0.01, amsgrad=True, use_ema=True),
+        "Adafactor": lambda: O.Adafactor(0.05),
+        "Ftrl": lambda: O.Ftrl(0.05),
+        "SGD with a schedule": lambda: O.SGD(O.schedules.ExponentialDecay(0.1, 3, 0.5), momentum=0.9),
+    }
+    if V == 2:
+        old = O.legacy
+        found["old Adam"] = lambda: old.Adam(0.05)
+        found["old SGD"] = lambda: old.SGD(0.05, momentum=0.9, decay=0.01)
+        found["old RMSprop"] = lambda: old.RMSprop(0.01, momentum=0.5, centered=True)
+        found["old Nadam"] = lambda: old.Nadam(0.01)
+        found["old Ftrl"] = lambda: old.Ftrl(0.05)
+    return found
+
+
+def trainee(optimizer):
+    L = K.layers
+    model = K.Sequential([K.Input((5,)), L.Dense(4, activation="tanh"), L.BatchNormalization(), L.Dense(1)])
+    model.compile(optimizer=optimizers()[optimizer](), loss="mse", metrics=["mae"])
+    return model
+
+
+def checkpoint_of(model, root):
+    if root == "beside":
+        return tf.train.Checkpoint(model=model, optimizer=model.optimizer)
+    return tf.train.Checkpoint(model=model) if root == "model" else tf.train.Checkpoint(model)
+
+
+@op
+def train_half_checkpoint(job):
+    """{optimizer, file, weights: prefix, root?: "model" | "beside"}: saves a compiled model to `file` and its checkpoint to
+    `weights` after four steps of training, without a root by save_weights; answers the losses of the next six steps."""
+    fresh()
+    with Stage("build"):
+        model = trainee(job["optimizer"])
+        model.save(job["file"])
+        losses_of(model, 0, 4)
+        if job.get("root"):
+            checkpoint_of(model, job["root"]).write(job["weights"])
+        else:
+            model.save_weights(job["weights"])
+    return {"ok": True, "losses": losses_of(model, 4, 10)}
+
+
+@op
+def continue_checkpoint(job):
+    """{optimizer, weights: prefix, root?, built?}: restores a checkpoint into a new model, all of whose objects must be
+    matched, and answers the losses of six steps. `built` makes the optimizer's variables before that."""
+    fresh(seed=43)
+    with Stage("build"):
+        model = trainee(job["optimizer"])
+        if job.get("built"):
+            losses_of(model, 0, 1)
+    with Stage("load"):
+        if job.get("root"):
+            status = checkpoint_of(model, job["root"]).read(job["weights"])
+        else:
+            status = model.load_weights(job["weights"])
+        status.assert_existing_objects_matched()
+    with Stage("train"):
+        return {"ok": True, "losses": losses_of(model, 4, 10)}
+
+
 @op
 def train_half(job):
     """{optimizer, file}: trains a model four steps, saves it to `file`, and answers the losses of the next six steps."""

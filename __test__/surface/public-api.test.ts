@@ -78,6 +78,7 @@ test("types", () => {
       "CallArgument",
       "CallbackWarning",
       "CheckpointModel",
+      "CheckpointOptions",
       "CommonOptions",
       "CompileOptions",
       "ConfigOptions",

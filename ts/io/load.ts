@@ -2,6 +2,7 @@ import { viewOf, type DType, type RawArray } from "../dtype.ts";
 import { WeightsError, type WeightsErrorCode, type WeightsErrorDetail } from "../errors.ts";
 import { watched } from "../mapped.ts";
 import { calling, type NativeFile, type NativeJob } from "../native.ts";
+import { meantOptions, type CheckpointOptions } from "./checkpoint_options.ts";
 import { argumentError, done, finished, onlyKnown, type JobOptions } from "./job.ts";
 import { readOptionNames, readOptions, splitSource, type ReadOptions, type Source } from "./source.ts";
 import type { HeldVariable, Target } from "./target.ts";
@@ -15,6 +16,8 @@ export interface LoadSyncOptions extends ReadOptions {
   readonly byName?: boolean | undefined;
   /** TensorFlow checkpoints: convert values of another dtype, which TensorFlow itself refuses. Default false. */
   readonly cast?: boolean | undefined;
+  /** TensorFlow checkpoints: the fields of `tf.train.CheckpointOptions`. */
+  readonly options?: CheckpointOptions | undefined;
   /** Layers that keep their values, with all that is inside (files with object paths). */
   readonly objectsToSkip?: readonly object[] | undefined;
   /** Is told each warning; without it they go to `process.emitWarning`. */
@@ -55,7 +58,7 @@ export interface LoadReport {
   readonly note?: string;
 }
 
-const optionNames = [...readOptionNames, "skipMismatch", "byName", "cast", "objectsToSkip", "onWarning"];
+const optionNames = [...readOptionNames, "skipMismatch", "byName", "cast", "options", "objectsToSkip", "onWarning"];
 
 /** Load options in the form that the addon takes. */
 function matchOptions(target: Target, options: LoadSyncOptions): string {
@@ -65,7 +68,9 @@ function matchOptions(target: Target, options: LoadSyncOptions): string {
     return node;
   });
   const { skipMismatch, byName, cast } = options;
-  return JSON.stringify({ skipMismatch, byName, cast, objectsToSkip });
+  const { skipSlotVariables, warnings } = meantOptions(options.options);
+  warn(warnings, options.onWarning);
+  return JSON.stringify({ skipMismatch, byName, cast, objectsToSkip, skipSlotVariables });
 }
 
 function begin(target: Target, source: Source, options: LoadSyncOptions): NativeJob {

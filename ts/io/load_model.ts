@@ -10,6 +10,7 @@ import { gruResetAfter } from "../tfjs/gru.ts";
 import type { AdoptedVariable } from "../optimizers/optimizer.ts";
 import type { DType } from "../tensor.ts";
 import { Compilation } from "../training/compilation.ts";
+import { beginAssets, takeAssets } from "./assets.ts";
 import { done, finished, onlyKnown, type JobOptions } from "./job.ts";
 import { beginWhole } from "./load.ts";
 import { WeightsFile } from "./open.ts";
@@ -188,6 +189,7 @@ export async function loadModel(source: Source, options: LoadModelOptions = {}):
     const model = makeModel(file, nameOf(source), options);
     const { job, finish } = beginWhole(describe(model), file, options);
     await finished(job, options, finish);
+    model.keepAssets(await finished(beginAssets(file), { signal }, takeAssets));
     return model;
   } finally {
     file.close();
@@ -204,6 +206,7 @@ export function loadModelSync(source: Source, options: LoadModelSyncOptions = {}
     const model = makeModel(file, nameOf(source), options);
     const { job, finish } = beginWhole(describe(model), file, options);
     done(job, finish);
+    model.keepAssets(done(beginAssets(file), takeAssets));
     return model;
   } finally {
     file.close();

@@ -3,10 +3,13 @@ import { setImmediate } from "node:timers/promises";
 import type { RawArray } from "../dtype.ts";
 import { isWeightsError, WeightsError } from "../errors.ts";
 import { calling, type NativeJob, type NativeSave } from "../native.ts";
+import type { Asset } from "./assets.ts";
+import { meantOptions, type CheckpointOptions } from "./checkpoint_options.ts";
 import { finished, onlyKnown, watch, type JobOptions } from "./job.ts";
 import { ask, askSync, mayReplace, mustAsk, replacedBy, type Overwrite, type OverwriteSync } from "./overwrite.ts";
 import { pathOf } from "./source.ts";
 import type { HeldVariable, Target } from "./target.ts";
+import { warn, type WeightsWarning } from "./warning.ts";
 
 /** What is written. */
 export interface SaveContents {
@@ -30,6 +33,10 @@ export interface SaveContents {
   readonly maxShardBytes?: number | undefined;
   /** safetensors: texts for the file's metadata. */
   readonly metadata?: Readonly<Record<string, string>> | undefined;
+  /** TensorFlow checkpoints: the fields of `tf.train.CheckpointOptions`. */
+  readonly options?: CheckpointOptions | undefined;
+  /** Is told each warning; without it they go to `process.emitWarning`. */
+  readonly onWarning?: ((warning: WeightsWarning) => void) | undefined;
 }
 
 /** How to save, without waiting. */
@@ -72,6 +79,8 @@ const contentNames = [
   "maxShardSize",
   "maxShardBytes",
   "metadata",
+  "options",
+  "onWarning",
   "overwrite",
 ];
 
@@ -91,15 +100,24 @@ export interface WholeTexts {
   readonly dateSaved?: string;
 }
 
-function plan(
-  target: Target,
-  path: string,
-  { saveFormat, tfLayout, includeOptimizer, maxShardSize, maxShardBytes, metadata, overwrite = true }: SaveOptions,
-  texts: WholeTexts,
-): NativeSave {
+/** What a save of a whole model writes beside the weights. */
+export interface Whole {
+  readonly texts: WholeTexts;
+  /** Of archives: files of layers. */
+  readonly assets: readonly Asset[];
+}
+
+const weightsAlone: Whole = { texts: {}, assets: [] };
+
+function plan(target: Target, path: string, given: SaveOptions, { texts, assets }: Whole): NativeSave {
+  const { saveFormat, tfLayout, includeOptimizer, maxShardSize, metadata, overwrite = true } = given;
+  const meant = meantOptions(given.options);
+  warn(meant.warnings, given.onWarning);
+  const maxShardBytes = given.maxShardBytes ?? (maxShardSize === undefined ? meant.maxShardBytes : undefined);
   const contents: SaveContents = { saveFormat, tfLayout, includeOptimizer, maxShardSize, maxShardBytes, metadata };
   const options = JSON.stringify({ ...contents, overwrite: mayReplace(overwrite), ...texts });
-  const save = calling((addon) => addon.planSave(JSON.stringify(target.tree), path, options));
+  const [paths, bytes] = [assets.map((asset) => asset.path), assets.map((asset) => asset.bytes)];
+  const save = calling((addon) => addon.planSave(JSON.stringify(target.tree), path, options, paths, bytes));
   try {
     target.check?.(save.format());
   } catch (error) {
@@ -241,13 +259,13 @@ export async function saveFrom(
   target: Target,
   destination: string | URL,
   options: SaveOptions = {},
-  texts: WholeTexts = {},
+  whole: Whole = weightsAlone,
 ): Promise<SaveReport> {
   onlyKnown(options, [...contentNames, "snapshot", "signal", "onProgress"]);
   const { signal, overwrite = true, snapshot = false } = options;
   signal?.throwIfAborted();
   const path = pathOf(destination);
-  const save = plan(target, path, options, texts);
+  const save = plan(target, path, options, whole);
   try {
     const replaced = replacedBy(path, { ...options, saveFormat: save.format() });
     if (mustAsk(replaced, overwrite)) {
@@ -281,11 +299,11 @@ export function saveFromSync(
   target: Target,
   destination: string | URL,
   options: SaveSyncOptions = {},
-  texts: WholeTexts = {},
+  whole: Whole = weightsAlone,
 ): SaveReport {
   onlyKnown(options, contentNames);
   const path = pathOf(destination);
-  const save = plan(target, path, options, texts);
+  const save = plan(target, path, options, whole);
   const { overwrite = true } = options;
   const replaced = replacedBy(path, { ...options, saveFormat: save.format() });
   if (mustAsk(replaced, overwrite) && !askSync(replaced, overwrite)) return cancelled(save, path);

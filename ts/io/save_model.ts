@@ -6,7 +6,7 @@ import type { Model } from "../model/model.ts";
 import { saveTarget } from "../model/unknown.ts";
 import { requireTranslation } from "../tfjs/translate.ts";
 import { saveFrom, saveFromSync, type SaveOptions, type SaveReport, type SaveSyncOptions } from "./save.ts";
-import type { SaveContents, WholeTexts } from "./save.ts";
+import type { SaveContents, Whole, WholeTexts } from "./save.ts";
 import { pathOf } from "./source.ts";
 
 /** How to save a whole model, without waiting. `saveFormat` is `"keras"`, `"h5"` or `"tfjs"`. */
@@ -15,12 +15,9 @@ export type SaveModelSyncOptions = SaveSyncOptions;
 /** How to save a whole model. `saveFormat` is `"keras"`, `"h5"` or `"tfjs"`. */
 export type SaveModelOptions = SaveOptions;
 
-interface Whole {
-  readonly texts: WholeTexts;
-  readonly saveFormat: "archive" | "legacy_h5" | "tfjs_layers";
-}
+type WholeFormat = "archive" | "legacy_h5" | "tfjs_layers";
 
-const formats: Readonly<Record<string, Whole["saveFormat"]>> = {
+const formats: Readonly<Record<string, WholeFormat>> = {
   keras: "archive",
   h5: "legacy_h5",
   hdf5: "legacy_h5",
@@ -31,7 +28,7 @@ const formats: Readonly<Record<string, Whole["saveFormat"]>> = {
   "model.json": "tfjs_layers",
 };
 
-function known(path: string, saveFormat: string | undefined): Whole["saveFormat"] | undefined {
+function known(path: string, saveFormat: string | undefined): WholeFormat | undefined {
   return formats[
     saveFormat ??
       /(?:(?<!\.weights)\.(keras|h5|hdf5)|(?:^|[\\/])(model\.json))$/u.exec(path)?.slice(1).find(Boolean) ??
@@ -51,7 +48,7 @@ export function isWhole(
   return asked ?? (format === "tfjs_layers" || fallback);
 }
 
-function formatOf(path: string, saveFormat: string | undefined): Whole["saveFormat"] {
+function formatOf(path: string, saveFormat: string | undefined): WholeFormat {
   const format = known(path, saveFormat);
   if (format !== undefined) return format;
   const what = saveFormat === undefined ? `the name ${path}` : `saveFormat ${JSON.stringify(saveFormat)}`;
@@ -61,7 +58,7 @@ function formatOf(path: string, saveFormat: string | undefined): Whole["saveForm
 }
 
 /** Keras asks a class for its config; only a class that is registered can be made from it again. */
-function needConfig(model: Model, format: Whole["saveFormat"]): void {
+function needConfig(model: Model, format: WholeFormat): void {
   if (model.kind !== "model") return;
   if (model.givesConfig() && !(format === "legacy_h5" && model.flavor === "keras2")) return;
   fail(
@@ -72,26 +69,32 @@ function needConfig(model: Model, format: Whole["saveFormat"]): void {
   );
 }
 
-function wholeOf(model: Model, path: string, { saveFormat, includeOptimizer = true }: SaveContents): Whole {
-  const format = formatOf(path, saveFormat);
-  needConfig(model, format);
+function wholeOf(
+  model: Model,
+  path: string,
+  { saveFormat: wanted, includeOptimizer = true }: SaveContents,
+): { whole: Whole; saveFormat: WholeFormat } {
+  const saveFormat = formatOf(path, wanted);
+  needConfig(model, saveFormat);
   model.needBuilt();
   const compilation = includeOptimizer ? model.compilation : undefined;
-  if (format === "tfjs_layers") {
+  if (saveFormat === "tfjs_layers") {
     const { topology } = requireTranslation(model.toJSON(), { flavor: model.flavor });
-    return { texts: { modelConfig: JSON.stringify(topology) }, saveFormat: format };
+    return { whole: { texts: { modelConfig: JSON.stringify(topology) }, assets: [] }, saveFormat };
   }
-  if (format === "archive") {
+  if (saveFormat === "archive") {
     const config = writeArchiveModel(model, compilation?.compileConfig());
-    return { texts: { modelConfig: pythonJson(config), dateSaved: now() }, saveFormat: format };
+    const texts = { modelConfig: pythonJson(config), dateSaved: now() };
+    return { whole: { texts, assets: model.assets }, saveFormat };
   }
-  const training = compilation && pythonJson(compilation.trainingConfig());
-  return { texts: { modelConfig: pythonJson(writeLegacyModel(model)), trainingConfig: training }, saveFormat: format };
+  const trainingConfig = compilation && pythonJson(compilation.trainingConfig());
+  const texts = { modelConfig: pythonJson(writeLegacyModel(model)), trainingConfig };
+  return { whole: { texts, assets: [] }, saveFormat };
 }
 
 /** The texts of a whole-model file. */
 export function wholeTexts(model: Model, path: string, contents: SaveContents): WholeTexts {
-  return wholeOf(model, path, contents).texts;
+  return wholeOf(model, path, contents).whole.texts;
 }
 
 /** The local time in the form of `metadata.json`. */
@@ -108,12 +111,12 @@ export async function saveModel(
   destination: string | URL,
   options: SaveModelOptions = {},
 ): Promise<SaveReport> {
-  const { texts, saveFormat } = wholeOf(model, pathOf(destination), options);
-  return saveFrom(saveTarget(model), destination, { ...options, saveFormat }, texts);
+  const { whole, saveFormat } = wholeOf(model, pathOf(destination), options);
+  return saveFrom(saveTarget(model), destination, { ...options, saveFormat }, whole);
 }
 
 /** {@link saveModel}, here and now. */
 export function saveModelSync(model: Model, destination: string | URL, options: SaveModelSyncOptions = {}): SaveReport {
-  const { texts, saveFormat } = wholeOf(model, pathOf(destination), options);
-  return saveFromSync(saveTarget(model), destination, { ...options, saveFormat }, texts);
+  const { whole, saveFormat } = wholeOf(model, pathOf(destination), options);
+  return saveFromSync(saveTarget(model), destination, { ...options, saveFormat }, whole);
 }

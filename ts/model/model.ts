@@ -12,6 +12,7 @@ import { isSymbolic, Symbolic, type CallArgument } from "./symbolic.ts";
 import { describeSummary, type SummaryOptions } from "./summary.ts";
 import { writeModel } from "../config/write.ts";
 import type { JsonObject } from "../config/json.ts";
+import type { Asset } from "../io/assets.ts";
 import { saveModel, saveModelSync, type SaveModelOptions, type SaveModelSyncOptions } from "../io/save_model.ts";
 import type { SaveReport } from "../io/save.ts";
 import type { Optimizer } from "../optimizers/optimizer.ts";
@@ -46,6 +47,7 @@ export abstract class Model extends Layer {
   static override readonly className: string = "Model";
   readonly #graph: Graph | undefined;
   #compilation: Compilation | undefined;
+  #assets: readonly Asset[] = [];
 
   constructor(options: ModelOptions = {}, name?: ObjectName | PerFlavor<NamePrefix>) {
     super({ ...options, flavor: options.flavor ?? defaultFlavor }, name);
@@ -144,6 +146,16 @@ export abstract class Model extends Layer {
   /** @internal Whether its class says its config. */
   givesConfig(): boolean {
     return this.getConfig !== Layer.prototype.getConfig;
+  }
+
+  /** @internal Files of its layers, such as vocabularies, that came with an archive and go into the next. */
+  get assets(): readonly Asset[] {
+    return this.#assets;
+  }
+
+  /** @internal Takes over the files of an archive. */
+  keepAssets(assets: readonly Asset[]): void {
+    this.#assets = assets;
   }
 
   /** @internal Takes over how it was compiled from a file. */

@@ -2,6 +2,7 @@ import type { Json } from "../config/json.ts";
 import { walked, type AttributeValue } from "./attributes.ts";
 import type { Flavor } from "./flavor.ts";
 import { Optimizer } from "../optimizers/optimizer.ts";
+import { optimizerEdges, type TreeSlot } from "../optimizers/trackables.ts";
 import type { Layer } from "./layer.ts";
 import type { ModelKind } from "./model_kind.ts";
 import { trackablesOf, type TreeEdge } from "./trackables.ts";
@@ -54,6 +55,8 @@ export interface TreeNode {
   readonly converter?: Json;
   /** Edges of TensorFlow's object graph, where attributes and own weights do not say them. */
   readonly trackables?: readonly TreeEdge[];
+  /** Keras 2's old optimizers: variables that hang at variables of the model. */
+  readonly slots?: readonly TreeSlot[];
 }
 
 /** A model as data: all the native side is told of it. `docs/model-tree.schema.json` is its schema. */
@@ -134,6 +137,7 @@ function describeOptimizer(optimizer: Optimizer, variables: Numbering<Variable>,
     trainableVariables: [],
     nonTrainableVariables: optimizer.ownVariables.map(number),
     ...(!fresh && optimizer.built && { saved: optimizer.variables.map(number) }),
+    ...optimizerEdges(optimizer, number, fresh || !optimizer.built),
   };
 }
 
@@ -153,12 +157,16 @@ function describeNode(
     const seen = walked(value, layer.flavor);
     return seen === undefined ? [] : [[name, attribute(seen, number)]];
   });
-  if (optimizer !== undefined) attributes.push(["optimizer", { node: objects.numberOf(optimizer) }]);
   const converter = layer.converter();
-  const trackables = trackablesOf(layer, attributes, {
+  let trackables = trackablesOf(layer, attributes, {
     node: number,
     variable: (variable) => variables.numberOf(variable),
   });
+  if (optimizer !== undefined) {
+    const node = { node: objects.numberOf(optimizer) };
+    attributes.push(["optimizer", node]);
+    if (trackables !== undefined) trackables = [...trackables, ["optimizer", node]];
+  }
   return {
     class: layer.className,
     name: layer.name,

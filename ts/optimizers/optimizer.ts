@@ -6,7 +6,7 @@ import { snakeCase } from "../model/naming.ts";
 import type { Scope } from "../model/scope.ts";
 import { Variable } from "../model/variable.ts";
 import { rawArray, type DType } from "../tensor.ts";
-import { knownClass, slotsOf, type Family, type Slot } from "./slots.ts";
+import { hyperparametersOf, knownClass, slotsOf, type Family, type Slot } from "./slots.ts";
 
 /** An optimizer's name (`"adam"`), Keras' config of one, or an {@link Optimizer}. */
 export type OptimizerSetting = string | JsonObject | Optimizer;
@@ -16,6 +16,15 @@ export interface AdoptedVariable {
   readonly name: string;
   readonly shape: readonly number[];
   readonly dtype: DType;
+}
+
+/** @internal A variable that was made for a variable of the model, or once for all (`of` is undefined). */
+export interface MadeSlot {
+  readonly name: string;
+  readonly of: Variable | undefined;
+  readonly variable: Variable;
+  /** Whether only checkpoints hold it. */
+  readonly hidden: boolean;
 }
 
 /**
@@ -42,7 +51,8 @@ export class Optimizer {
   readonly #inner: Optimizer | undefined;
   readonly #own: readonly Variable[];
   readonly #rate: Variable | undefined;
-  #slots: readonly Variable[] | undefined;
+  readonly #hyperparameters: readonly Variable[];
+  #slots: readonly MadeSlot[] | undefined;
 
   /**
    * @param setting Name or config. A Keras 2 config without `is_legacy_optimizer` is of an old one, as in Keras.
@@ -63,7 +73,12 @@ export class Optimizer {
     this.#source = source;
     this.name = textAt(config, "name") ?? (flavor === "keras2" ? this.className : snakeCase(this.className));
     this.#config = { name: this.name, ...config };
-    this.#rate = flavor === "keras3" ? this.#learningRate() : undefined;
+    this.#rate = this.legacy ? undefined : this.#learningRate();
+    this.#hyperparameters = this.legacy
+      ? hyperparametersOf(this.className, this.#config).map(([name, value]) =>
+          this.#make(name, [], "float32", value, this.#scope()),
+        )
+      : [];
     this.#own = this.#makeOwn();
   }
 
@@ -82,7 +97,8 @@ export class Optimizer {
    * it trains. Before it is built only those that do not depend on a model.
    */
   get variables(): readonly Variable[] {
-    return [...this.#own, ...(this.#inner?.ownVariables ?? []), ...(this.#slots ?? [])];
+    const slots = this.slots.filter(({ hidden }) => !hidden).map(({ variable }) => variable);
+    return [...this.#own, ...(this.#inner?.ownVariables ?? []), ...slots];
   }
 
   /** @internal Those that do not depend on a model. */
@@ -92,7 +108,32 @@ export class Optimizer {
 
   /** @internal Whether training, or a file, gave it any state. */
   get hasState(): boolean {
-    return this.#slots?.some(({ value }) => value !== undefined) ?? false;
+    return this.#slots?.some(({ variable: { value } }) => value !== undefined) ?? false;
+  }
+
+  /** @internal Its variables that do not depend on a model, without those of an optimizer inside. */
+  get rootVariables(): readonly Variable[] {
+    return this.#own;
+  }
+
+  /** @internal What it made for the model's variables. */
+  get slots(): readonly MadeSlot[] {
+    return this.#slots ?? [];
+  }
+
+  /** @internal The learning rate, where it is a variable: of Keras 2's only checkpoints keep it. */
+  get rate(): Variable | undefined {
+    return this.#rate;
+  }
+
+  /** @internal Numbers of its config that only checkpoints keep as variables: of Keras 2's old ones. */
+  get hyperparameters(): readonly Variable[] {
+    return this.#hyperparameters;
+  }
+
+  /** @internal The optimizer that it wraps. */
+  get inner(): Optimizer | undefined {
+    return this.#inner;
   }
 
   /**
@@ -106,9 +147,12 @@ export class Optimizer {
       this.#slots = this.#inner.#slots;
       return;
     }
-    this.#slots = slotsOf(this.family, this.className, this.#config, trained).map(({ slot, of }) =>
-      this.#makeSlot(slot, of),
-    );
+    this.#slots = slotsOf(this.family, this.className, this.#config, trained).map(({ slot, of }) => ({
+      name: slot.name,
+      of,
+      variable: this.#makeSlot(slot, of),
+      hidden: slot.hidden ?? false,
+    }));
   }
 
   /** @internal Takes over the variables that a file has for an optimizer nobody knows. */
@@ -118,7 +162,12 @@ export class Optimizer {
     const rest = variables.slice(this.#own.length);
     const same = variables.length >= this.#own.length && variables[0]?.shape.length === 0;
     if (first === undefined || !same) return;
-    this.#slots = rest.map(({ name, shape, dtype }) => this.#make(name, shape, dtype, "zeros", undefined));
+    this.#slots = rest.map(({ name, shape, dtype }) => ({
+      name,
+      of: undefined,
+      variable: this.#make(name, shape, dtype, "zeros", undefined),
+      hidden: false,
+    }));
   }
 
   /** @internal Whether its class is one of Keras' own. */
@@ -130,7 +179,10 @@ export class Optimizer {
   getConfig(): JsonObject {
     const config: Record<string, Json> = { ...this.#config };
     if (this.flavor === "keras2" && !this.legacy) config["is_legacy_optimizer"] ??= false;
-    const rate = this.#rate?.value?.[0];
+    for (const { localName, value, version } of this.#hyperparameters) {
+      if (version > 0) config[localName] = Number(value?.[0]);
+    }
+    const rate = this.#rateSaid();
     if (this.#inner !== undefined) config["inner_optimizer"] = this.#inner.serialize();
     else if (rate !== undefined) config["learning_rate"] = Number(rate);
     return config;
@@ -160,18 +212,30 @@ export class Optimizer {
     return { class_name: textAt(this.#source, "registered_name") ?? given, config };
   }
 
+  /** The learning rate that the variable says. A schedule stays what it is. */
+  #rateSaid(): number | bigint | undefined {
+    const scheduled = isObject(this.#config["learning_rate"]);
+    return scheduled ? undefined : this.#rate?.value?.[0];
+  }
+
   #learningRate(): Variable | undefined {
     const rate = this.#config["learning_rate"];
-    if (this.#inner !== undefined) return this.#make("learning_rate", [], "float32", 0, this.#scope());
-    if (rate !== undefined && typeof rate !== "number") return undefined;
+    const scope = this.flavor === "keras3" ? this.#scope() : undefined;
+    if (this.#inner !== undefined) return this.#make("learning_rate", [], "float32", 0, scope);
+    if (rate !== undefined && typeof rate !== "number") {
+      // Keras 2 has a variable for what a schedule says at the moment.
+      const first = isObject(rate) && isObject(rate["config"]) ? rate["config"]["initial_learning_rate"] : undefined;
+      const now = typeof first === "number" ? first : 0;
+      return this.flavor === "keras3" ? undefined : this.#make("current_learning_rate", [], "float32", now, scope);
+    }
     const initial = rate ?? defaultRates[this.className] ?? 0.001;
-    return this.#make("learning_rate", [], "float32", initial, this.#scope());
+    return this.#make("learning_rate", [], "float32", initial, scope);
   }
 
   #makeOwn(): Variable[] {
     const scope = this.flavor === "keras3" || this.legacy ? this.#scope() : undefined;
     const iteration = this.#make(this.legacy ? "iter" : "iteration", [], "int64", "zeros", scope);
-    const own = this.#rate === undefined ? [iteration] : [iteration, this.#rate];
+    const own = this.#rate === undefined || this.flavor === "keras2" ? [iteration] : [iteration, this.#rate];
     if (this.#inner === undefined) return own;
     const scale = this.#config["initial_scale"];
     return [

@@ -19,6 +19,8 @@ export interface Slot {
   readonly copies?: true;
   /** Whether its name stands alone, without that of the model's variable; and without that of the optimizer. */
   readonly alone?: "scoped" | "bare";
+  /** Whether only checkpoints hold it: Keras 2 makes it without a word to its list of variables. */
+  readonly hidden?: true;
 }
 
 /** Slots that are made for one variable of the model before those for the next. */
@@ -73,11 +75,12 @@ function rmsprop(first: string, momentum: string, average: string): Kind {
   };
 }
 
-/** Matrices have a factor for rows and one for columns; Keras 3 has a placeholder for each where there is no matrix. */
+/** Matrices have a factor for rows and one for columns; where there is no matrix, there is a placeholder for each. */
 function factors({ shape, localName }: Variable, names: readonly [string, string] | undefined): readonly Slot[] {
   const [row, column] = names ?? [localName, localName];
   if (shape.length < 2) {
-    return names ? [] : [row, column].map((name) => ({ name, shape: [], dtype: "int32", alone: "bare" }));
+    const kind = names ? ({ hidden: true } as const) : ({ alone: "bare" } as const);
+    return [row, column].map((name) => ({ name, shape: [], dtype: "int32", ...kind }));
   }
   const alone = names ? undefined : ({ alone: "scoped" } as const);
   return [
@@ -133,7 +136,10 @@ const keras2: Readonly<Record<string, Kind>> = {
   Adadelta: always(round("accumulated_grad", "accumulated_delta_var")),
   Adagrad: accumulating,
   Adamax: always(round("m", "u")),
-  Nadam: always(round("m", "v")),
+  Nadam: {
+    ...always(round("m", "v")),
+    after: [{ name: "Variable", shape: [], initializer: "ones", alone: "scoped", hidden: true }],
+  },
   Ftrl: linear,
   Lion: always(round("m")),
   Adafactor: always((of) => [...factors(of, ["r", "c"]), { name: "v" }]),
@@ -154,6 +160,36 @@ const legacy: Readonly<Record<string, Kind>> = {
 };
 
 const kinds: Readonly<Record<Family, Readonly<Record<string, Kind>>>> = { keras3, keras2, legacy };
+
+const decayed = { decay: 0, learning_rate: 0.001 };
+const betas = { beta_1: 0.9, beta_2: 0.999, ...decayed };
+
+/** Numbers that Keras 2's old optimizers keep as variables in checkpoints, with their defaults, in Keras' order. */
+const hyperparameters: Readonly<Record<string, Readonly<Record<string, number>>>> = {
+  SGD: { decay: 0, learning_rate: 0.01, momentum: 0 },
+  RMSprop: { ...decayed, momentum: 0, rho: 0.9 },
+  Adam: betas,
+  Adadelta: { ...decayed, rho: 0.95 },
+  Adagrad: decayed,
+  Adamax: betas,
+  Nadam: betas,
+  Ftrl: {
+    beta: 0,
+    decay: 0,
+    l1_regularization_strength: 0,
+    l2_regularization_strength: 0,
+    learning_rate: 0.001,
+    learning_rate_power: -0.5,
+  },
+};
+
+/** The numbers that one of Keras 2's old optimizers keeps in variables; a schedule of the learning rate is none. */
+export function hyperparametersOf(className: string, config: JsonObject): [name: string, value: number][] {
+  return Object.entries(hyperparameters[className] ?? {}).flatMap(([name, fallback]) => {
+    const value = config[name] ?? fallback;
+    return typeof value === "number" ? [[name, value] as [string, number]] : [];
+  });
+}
 
 /** Keras' spelling of a class name that may be in lower case; undefined for a class that is not Keras' own. */
 export function knownClass(family: Family, name: string): string | undefined {

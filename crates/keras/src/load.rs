@@ -15,6 +15,7 @@ use crate::tree::{Flavor, ModelTree};
 /// How to load; names and defaults are Keras'.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
+#[expect(clippy::struct_excessive_bools, reason = "options of a call, each on its own")]
 pub struct LoadOptions {
     /// Leave out layers that do not fit, with a warning each.
     pub skip_mismatch: bool,
@@ -28,6 +29,8 @@ pub struct LoadOptions {
     pub format: Option<Format>,
     /// TensorFlow checkpoints: convert values of another dtype, which TensorFlow itself refuses.
     pub cast: bool,
+    /// TensorFlow checkpoints: leave slot variables of optimizers of before Keras 2.11 as they are.
+    pub skip_slot_variables: bool,
 }
 
 /// A load that will succeed as far as the file's structure can tell.

@@ -117,7 +117,7 @@ fn open_layers_model(
     source_name: String,
     fs: &dyn Filesystem,
     limits: &Limits,
-    between: &Between<'_>,
+    between: &Between,
 ) -> Result<OpenedFile> {
     let sibling = |name: &str| Ok(between(fs.open(&path.with_file_name(name))?));
     let opened = match tfjs_layers::open(manifest, &sibling, limits) {

@@ -224,7 +224,8 @@ fn plan(
         Format::Orbax => return Err(WeightsError::new(Code::Format, "Orbax checkpoints are read, not written")),
         Format::TfCheckpoint => {
             let layout = options.tf_layout.unwrap_or_else(|| TfLayout::of(tree.flavor));
-            let (bundle, variables) = tf_save::plan(tree, layout, max_shard_bytes(options)?)?;
+            let (bundle, variables) =
+                tf_save::plan(tree, layout, max_shard_bytes(options)?, options.include_optimizer.unwrap_or(true))?;
             (Content::Checkpoint(bundle), variables)
         }
     };

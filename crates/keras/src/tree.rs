@@ -133,6 +133,10 @@ pub struct Node {
     /// their names. The edges `layer-0`, `layer_with_weights-0`, … of models come before them and are not listed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trackables: Option<Vec<(String, Trackable)>>,
+    /// Optimizers of Keras before 2.11: variables that TensorFlow hangs at variables of the model, as the model's
+    /// variable, the slot's name, the slot's variable.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub slots: Vec<(usize, String, usize)>,
 }
 
 /// A tracked object: Keras 3 tracks the elements of lists one by one, Keras 2 tracks the list,

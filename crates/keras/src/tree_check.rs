@@ -89,6 +89,10 @@ impl Bounds {
         for (_, trackable) in node.trackables.iter().flatten() {
             self.trackable(trackable)?;
         }
+        for &(of, _, slot) in &node.slots {
+            self.variable(of, "slots")?;
+            self.variable(slot, "slots")?;
+        }
         Ok(())
     }
 

@@ -150,6 +150,11 @@ impl From<Placed> for Values {
 }
 
 impl Values {
+    /// One value a region.
+    pub fn of_regions(regions: Vec<Region>) -> Self {
+        Values { regions: regions.into_iter().map(Shared::new).collect(), places: Vec::new() }
+    }
+
     /// The buffers that [`Values::places`] speaks of.
     ///
     /// # Errors

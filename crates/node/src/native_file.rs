@@ -2,14 +2,15 @@
 
 use std::sync::{Arc, Mutex};
 
-use kw_keras::LoadOptions;
-use kw_model::{Code, Result, WeightsError};
+use kw_keras::{LoadOptions, OpenedFile};
+use kw_map::Region;
+use kw_model::{Cancel, Code, LocalFilesystem, Result, WeightsError};
 use napi::Env;
 use napi::bindgen_prelude::{ArrayBuffer, Object};
 use napi_derive::napi;
 use serde::Serialize;
 
-use crate::buffers::array_buffer;
+use crate::buffers::{Values, array_buffer};
 use crate::failure::{export, from_json, number, to_json, whole};
 use crate::file::{Fetched, FileState, on_disk};
 use crate::job::{Job, Watch};
@@ -198,11 +199,36 @@ impl NativeFile {
         })
     }
 
+    /// Work that reads what an archive holds for layers with files of their own; `takeAssets` gives it.
+    #[napi(catch_unwind)]
+    pub fn assets(&self, env: &Env) -> napi::Result<NativeJob> {
+        export(env, || {
+            let state = self.state()?;
+            Ok(NativeJob::new(Job::new(move |watch| {
+                let (paths, regions) = assets(&state.opened().file, &watch.cancel)?;
+                Ok(Outcome::Assets(paths, Values::of_regions(regions)))
+            })))
+        })
+    }
+
     /// Drops index and handle.
     #[napi(catch_unwind)]
     pub fn close(&self) {
         lock(&self.state).take();
     }
+}
+
+/// Paths and bytes of all assets.
+fn assets(file: &OpenedFile, cancel: &Cancel) -> Result<(Vec<String>, Vec<Region>)> {
+    let Some(archive) = &file.archive else { return Ok((Vec::new(), Vec::new())) };
+    let mut regions = Vec::with_capacity(archive.assets().len());
+    for path in archive.assets() {
+        let source = archive.asset(path, &LocalFilesystem, cancel)?;
+        let mut region = Region::allocate(source.len())?;
+        source.read_exact_at(0, region.bytes_mut())?;
+        regions.push(region);
+    }
+    Ok((archive.assets().to_vec(), regions))
 }
 
 fn fetched_object(env: &Env, fetched: Fetched) -> napi::Result<Object<'_>> {

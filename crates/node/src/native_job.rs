@@ -21,6 +21,8 @@ pub enum Outcome {
     Load(Loaded),
     /// A report as JSON.
     Report(String),
+    /// Files of an archive beside its weights, by path.
+    Assets(Vec<String>, Values),
 }
 
 /// Long work. `start` gives a promise that resolves (never rejects) when the result can be taken;
@@ -82,6 +84,18 @@ pub fn take_report(env: &Env, job: &NativeJob) -> napi::Result<String> {
         Outcome::Report(report) => Ok(report),
         _ => Err(WeightsError::new(Code::Internal, "this job gives no report")),
     })
+}
+
+/// The files that a job read out of an archive: a path for each of `buffers`.
+#[napi(catch_unwind, ts_return_type = "{ paths: string[]; buffers: ArrayBuffer[] }")]
+pub fn take_assets<'env>(env: &'env Env, job: &NativeJob) -> napi::Result<Object<'env>> {
+    let (paths, values) = export(env, || match job.job.take()? {
+        Outcome::Assets(paths, values) => Ok((paths, values)),
+        _ => Err(WeightsError::new(Code::Internal, "this job reads no assets")),
+    })?;
+    let mut object = values_object(env, values)?;
+    object.set("paths", paths)?;
+    Ok(object)
 }
 
 /// Values as `{ buffers, places }`.

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use kw_keras::SaveOptions;
-use kw_model::{Code, Result, WeightsError};
+use kw_keras::{Asset, SaveOptions};
+use kw_model::{Code, MemorySource, Result, WeightsError};
 use napi::bindgen_prelude::{Object, Uint8Array};
 use napi::{Env, JsDeferred};
 use napi_derive::napi;
@@ -34,12 +34,23 @@ fn size(value: f64) -> Result<usize> {
 
 type Settle = Box<dyn FnOnce(Env) -> napi::Result<()>>;
 
-/// Plans a save of a model tree.
+/// Plans a save of a model tree; an archive also gets a file of `bytes` for each of `paths`.
 #[napi(catch_unwind)]
-pub fn plan_save(env: &Env, tree: String, path: String, options: String) -> napi::Result<NativeSave> {
+pub fn plan_save(
+    env: &Env,
+    tree: String,
+    path: String,
+    options: String,
+    paths: Vec<String>,
+    bytes: Vec<Uint8Array>,
+) -> napi::Result<NativeSave> {
     export(env, || {
         let options: SaveOptions = from_json(&options, "options")?;
-        Ok(NativeSave { state: Arc::new(SaveState::plan(&tree, &path, &options)?) })
+        let assets = paths.into_iter().zip(&bytes).map(|(path, bytes)| {
+            let source = Arc::new(MemorySource::new(bytes.to_vec(), path.as_str()));
+            Asset { path, source }
+        });
+        Ok(NativeSave { state: Arc::new(SaveState::plan(&tree, &path, &options, assets.collect())?) })
     })
 }
 

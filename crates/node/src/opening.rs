@@ -1,8 +1,8 @@
 //! From a path or bytes to a reader, with the bytes that are read being counted.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use kw_keras::{Between, OpenedFile, open_counted, open_source};
 use kw_model::{ByteSource, CountingSource, Limits, LocalFilesystem, MemorySource, Result};
@@ -39,7 +39,7 @@ impl Opened {
 pub fn open(origin: Origin, limits: &Limits) -> Result<Opened> {
     let read = Arc::new(AtomicU64::new(0));
     // Collected only while opening: what is opened later, such as the chunks of an array, must not stay open for this.
-    let opening: Arc<Mutex<Option<Vec<Arc<dyn ByteSource>>>>> = Arc::new(Mutex::new(Some(Vec::new())));
+    let opening = Arc::new(Mutex::new(Some(Vec::<Arc<dyn ByteSource>>::new())));
     let (counter, opened) = (Arc::clone(&read), Arc::clone(&opening));
     let count: Between = Arc::new(move |source| {
         if let Some(sources) = lock(&opened).as_mut() {

@@ -7,7 +7,7 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use kw_keras::{ModelTree, SaveOptions, SavePlan, ValueStream, execute_save, plan_save};
+use kw_keras::{Asset, ModelTree, SaveOptions, SavePlan, ValueStream, execute_save, plan_save_with};
 use kw_map::Region;
 use kw_model::{Cancel, Code, Crc32c, LocalFilesystem, Result, WeightsError, crc32c};
 
@@ -59,10 +59,10 @@ impl SaveState {
     /// Plans the file.
     ///
     /// # Errors
-    /// As [`plan_save`].
-    pub fn plan(tree: &str, path: &str, options: &SaveOptions) -> Result<Self> {
+    /// As [`plan_save_with`].
+    pub fn plan(tree: &str, path: &str, options: &SaveOptions, assets: Vec<Asset>) -> Result<Self> {
         let tree = ModelTree::from_json(tree)?;
-        let plan = plan_save(&tree, Path::new(path), options)?;
+        let plan = plan_save_with(&tree, Path::new(path), options, assets)?;
         let tensors = plan.variables().iter().map(|_| Tensor { values: Values::Unknown, digest: None }).collect();
         Ok(SaveState { plan, tensors: Mutex::new(tensors), partial: Mutex::new(None), ring: Ring::default() })
     }

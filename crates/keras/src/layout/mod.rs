@@ -10,5 +10,6 @@ pub(crate) mod object_save;
 pub(crate) mod orbax_load;
 pub(crate) mod tf_load;
 pub(crate) mod tf_object_graph;
+pub(crate) mod tf_optimizer;
 pub(crate) mod tf_save;
 pub(crate) mod tfjs_names;

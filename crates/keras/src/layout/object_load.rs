@@ -263,6 +263,10 @@ impl<'a> Loader<'a> {
         let found = self.index.len(&group);
         let variables = node.variables_of_file(found);
         let label = node.label();
+        // Keras 2's old optimizers have no variables before they train.
+        if node.kind == NodeKind::Optimizer && found == 0 {
+            return Ok(Vec::new());
+        }
         if node.kind == NodeKind::Optimizer && found != variables.len() {
             let message = format!(
                 "the state of the optimizer {label} was not restored: it has {} variables, the file has {found}",

@@ -9,6 +9,7 @@ use kw_formats::tf_checkpoint::{OBJECT_GRAPH_KEY, TrackableObjectGraph};
 use kw_model::{Catalogue, Code, DType, Result, WeightsError};
 
 use super::tf_object_graph::{LiveGraph, Names};
+use super::tf_optimizer::{self, OPTIMIZER};
 use crate::cast;
 use crate::load::LoadOptions;
 use crate::matching::{Binding, Matching};
@@ -18,7 +19,7 @@ use crate::recipe::Expression;
 use crate::tree::{Flavor, ModelTree};
 
 /// What hangs at a saved root beside the model's weights.
-const NOT_THE_MODEL: [&str; 3] = ["optimizer", "keras_api", "save_counter"];
+const NOT_THE_MODEL: [&str; 3] = [OPTIMIZER, "keras_api", "save_counter"];
 
 /// Matches the objects of the checkpoint with those of the tree.
 pub(crate) fn load(tree: &ModelTree, file: &OpenedFile, options: &LoadOptions, matching: &mut Matching) -> Result<()> {
@@ -34,18 +35,40 @@ pub(crate) fn load(tree: &ModelTree, file: &OpenedFile, options: &LoadOptions, m
         ));
     };
     let saved = TrackableObjectGraph::decode(text)?;
-    let found = find_root(tree, &saved)?;
-    if found.variables.is_empty() && !Orders::new(tree).weights(tree.root)?.is_empty() {
+    let matcher = Matcher { tree, saved: &saved, training: tf_optimizer::variables(tree), options };
+    let mut found = matcher.find_root()?;
+    if found.weights == 0
+        && let Some(listed) = matcher.exported(catalogue)?
+    {
+        matching.account(
+            catalogue
+                .entries()
+                .iter()
+                .enumerate()
+                .filter_map(|(index, entry)| entry.path.starts_with("_all_variables/").then_some(index)),
+        );
+        found = listed;
+    }
+    if found.weights == 0 && !Orders::new(tree).weights(tree.root)?.is_empty() {
         return Err(no_match(tree, &saved));
     }
-    let mut bindings = Vec::with_capacity(found.variables.len());
-    for (&variable, &object) in found.order.iter().zip(&found.objects) {
-        let Some(attributes) = saved.nodes.get(object).map(|node| &node.attributes) else { continue };
+    let value = |&(variable, object): &(usize, usize)| -> Result<Option<Binding>> {
+        let Some(attributes) = saved.nodes.get(object).map(|node| &node.attributes) else { return Ok(None) };
         let value = attributes.iter().find(|attribute| attribute.name == "VARIABLE_VALUE");
-        let Some(value) = value.or_else(|| attributes.first()) else { continue };
-        bindings.push(bind(tree, catalogue, variable, catalogue.require(&value.checkpoint_key)?, options.cast)?);
+        let Some(value) = value.or_else(|| attributes.first()) else { return Ok(None) };
+        bind(tree, catalogue, variable, catalogue.require(&value.checkpoint_key)?, options.cast).map(Some)
+    };
+    let (training, weights): (Vec<_>, Vec<_>) =
+        found.pairs.iter().partition(|(variable, _)| matcher.training.contains(variable));
+    let mut bindings = Vec::with_capacity(weights.len());
+    for pair in weights {
+        bindings.extend(value(pair)?);
     }
     matching.bind(bindings);
+    if matcher.wants_optimizer() {
+        let state: Result<Vec<_>> = training.into_iter().filter_map(|pair| value(pair).transpose()).collect();
+        tf_optimizer::bind(tree, &saved, found.start, state, matching);
+    }
     matching.account(beside_the_model(&saved, found.start, catalogue));
     Ok(())
 }
@@ -72,72 +95,147 @@ fn refuse_options(options: &LoadOptions) -> Result<()> {
 struct Found {
     /// The saved object that is the model.
     start: usize,
-    variables: HashSet<usize>,
-    /// Variables in the order of matching, and the saved object of each.
-    order: Vec<usize>,
-    objects: Vec<usize>,
+    /// Variables of the model that found a counterpart.
+    weights: usize,
+    /// Variable and saved object, in the order of matching.
+    pairs: Vec<(usize, usize)>,
 }
 
-/// The model is the saved root, or something the root leads to, as in `tf.train.Checkpoint(model=…)`.
-fn find_root(tree: &ModelTree, saved: &TrackableObjectGraph) -> Result<Found> {
-    let own = LiveGraph::new(tree, Names::Own)?;
-    let first = follow(&own, saved, 0);
-    if !first.variables.is_empty() {
-        return Ok(first);
-    }
-    let both = LiveGraph::new(tree, Names::Both)?;
-    let mut starts: Vec<usize> = Vec::new();
-    if let Some(root) = saved.nodes.first() {
-        // The usual name first: on a tie it wins.
-        let (usual, other): (Vec<_>, Vec<_>) = root.children.iter().partition(|child| child.local_name == "model");
-        for child in usual.into_iter().chain(other) {
-            let special = NOT_THE_MODEL.contains(&child.local_name.as_str());
-            if child.node_id != 0 && !special && !starts.contains(&child.node_id) {
-                starts.push(child.node_id);
-            }
-        }
-    }
-    let mut best = first;
-    for live in [&own, &both] {
-        for &start in std::iter::once(&0).chain(&starts) {
-            let found = follow(live, saved, start);
-            if found.variables.len() > best.variables.len() {
-                best = found;
-            }
-        }
-        if !best.variables.is_empty() {
-            break;
-        }
-    }
-    Ok(best)
+struct Matcher<'a> {
+    tree: &'a ModelTree,
+    saved: &'a TrackableObjectGraph,
+    /// Variables of optimizers.
+    training: HashSet<usize>,
+    options: &'a LoadOptions,
 }
 
-/// Walks both graphs from a pair of objects that are taken to be the same. A saved object becomes one live object,
-/// the first that an edge leads to.
-fn follow(live: &LiveGraph, saved: &TrackableObjectGraph, start: usize) -> Found {
-    let mut found = Found { start, variables: HashSet::new(), order: Vec::new(), objects: Vec::new() };
-    let mut bound: HashSet<usize> = HashSet::from([start]);
-    let mut queue = VecDeque::from([(start, 0_usize)]);
-    while let Some((saved_object, live_object)) = queue.pop_front() {
-        let (Some(node), Some(object)) = (saved.nodes.get(saved_object), live.objects.get(live_object)) else {
-            continue;
+impl Matcher<'_> {
+    fn wants_optimizer(&self) -> bool {
+        self.options.include_optimizer.unwrap_or(true) && !self.training.is_empty()
+    }
+
+    /// The model is the saved root, or something the root leads to, as in `tf.train.Checkpoint(model=…)`.
+    fn find_root(&self) -> Result<Found> {
+        let own = LiveGraph::new(self.tree, Names::Own, self.wants_optimizer())?;
+        let first = self.follow(&own, 0);
+        if first.weights > 0 {
+            return Ok(first);
+        }
+        let both = LiveGraph::new(self.tree, Names::Both, self.wants_optimizer())?;
+        let mut starts: Vec<usize> = Vec::new();
+        if let Some(root) = self.saved.nodes.first() {
+            // The usual name first: on a tie it wins.
+            let (usual, other): (Vec<_>, Vec<_>) = root.children.iter().partition(|child| child.local_name == "model");
+            for child in usual.into_iter().chain(other) {
+                let special = NOT_THE_MODEL.contains(&child.local_name.as_str());
+                if child.node_id != 0 && !special && !starts.contains(&child.node_id) {
+                    starts.push(child.node_id);
+                }
+            }
+        }
+        let mut best = first;
+        for live in [&own, &both] {
+            for &start in std::iter::once(&0).chain(&starts) {
+                let found = self.follow(live, start);
+                if found.weights > best.weights {
+                    best = found;
+                }
+            }
+            if best.weights > 0 {
+                return Ok(best);
+            }
+        }
+        self.find_below(&[&own, &both], best)
+    }
+
+    /// A model that an object of the user's own holds, somewhere below. There it must be found with all its weights:
+    /// a part of another model can look like it.
+    fn find_below(&self, graphs: &[&LiveGraph], nothing: Found) -> Result<Found> {
+        let all = Orders::new(self.tree).weights(self.tree.root)?.len();
+        for live in graphs {
+            let edges: HashSet<&str> =
+                live.objects.first().into_iter().flat_map(|root| &root.edges).map(|(name, _)| name.as_str()).collect();
+            for (start, node) in self.saved.nodes.iter().enumerate().skip(1) {
+                if all > 0 && node.children.iter().any(|child| edges.contains(child.local_name.as_str())) {
+                    let found = self.follow(live, start);
+                    if found.weights == all {
+                        return Ok(found);
+                    }
+                }
+            }
+        }
+        Ok(nothing)
+    }
+
+    /// What `model.export` writes: no model, only the list of its variables, seeds among them.
+    fn exported(&self, catalogue: &Catalogue) -> Result<Option<Found>> {
+        let child = |object: usize, name: &str| -> Option<usize> {
+            let children = &self.saved.nodes.get(object)?.children;
+            children.iter().find(|child| child.local_name == name).map(|child| child.node_id)
         };
-        if let Some(variable) = object.variable
-            && !node.attributes.is_empty()
-        {
-            found.variables.insert(variable);
-            found.order.push(variable);
-            found.objects.push(saved_object);
+        let Some(list) = child(0, "variables") else { return Ok(None) };
+        let mut listed = Vec::new();
+        while let Some(object) = child(list, &listed.len().to_string()) {
+            listed.push(object);
         }
-        let names: HashMap<&str, usize> = object.edges.iter().map(|(name, to)| (name.as_str(), *to)).collect();
-        for child in &node.children {
-            let Some(&to) = names.get(child.local_name.as_str()) else { continue };
-            if bound.insert(child.node_id) {
-                queue.push_back((child.node_id, to));
+        listed.retain(|object| {
+            let attributes = self.saved.nodes.get(*object).map(|node| node.attributes.as_slice()).unwrap_or_default();
+            !attributes.is_empty() && !attributes.iter().any(|found| found.full_name.ends_with("seed_generator_state"))
+        });
+        let weights = Orders::new(self.tree).weights(self.tree.root)?;
+        let pairs: Vec<(usize, usize)> = weights.iter().copied().zip(listed.iter().copied()).collect();
+        for &(variable, object) in &pairs {
+            let attribute = self.saved.nodes.get(object).and_then(|node| node.attributes.first());
+            let stored = attribute.and_then(|attribute| catalogue.find(&attribute.checkpoint_key));
+            let stored = stored.map(|index| catalogue.entry(index)).transpose()?;
+            if stored.is_none_or(|stored| self.tree.variable(variable).is_ok_and(|wanted| wanted.shape != stored.shape))
+            {
+                return Ok(None);
             }
         }
+        let whole = !weights.is_empty() && weights.len() == listed.len();
+        Ok(whole.then(|| Found { start: 0, weights: weights.len(), pairs }))
     }
-    found
+
+    /// Walks both graphs from a pair of objects that are taken to be the same. A saved object becomes one live object,
+    /// the first that an edge leads to.
+    fn follow(&self, live: &LiveGraph, start: usize) -> Found {
+        let mut bound: HashMap<usize, usize> = HashMap::from([(start, 0)]);
+        let mut queue = VecDeque::from([(start, 0_usize)]);
+        let optimizer = tf_optimizer::saved(self.saved, start);
+        let live_optimizer = live.objects.first().and_then(|root| root.child(OPTIMIZER));
+        if let (Some(optimizer), Some(live)) = (optimizer, live_optimizer)
+            && tf_optimizer::is_of(self.saved, optimizer, self.tree.flavor)
+        {
+            bound.insert(optimizer, live);
+            queue.push_back((optimizer, live));
+        }
+        let mut pairs = Vec::new();
+        while let Some((saved_object, live_object)) = queue.pop_front() {
+            let (Some(node), Some(object)) = (self.saved.nodes.get(saved_object), live.objects.get(live_object)) else {
+                continue;
+            };
+            if let Some(variable) = object.variable
+                && !node.attributes.is_empty()
+            {
+                pairs.push((variable, saved_object));
+            }
+            let names: HashMap<&str, usize> = object.edges.iter().map(|(name, to)| (name.as_str(), *to)).collect();
+            for child in &node.children {
+                let Some(&to) = names.get(child.local_name.as_str()) else { continue };
+                if Some(to) != live_optimizer && !bound.contains_key(&child.node_id) {
+                    bound.insert(child.node_id, to);
+                    queue.push_back((child.node_id, to));
+                }
+            }
+        }
+        if !self.options.skip_slot_variables {
+            pairs.extend(tf_optimizer::slots(self.saved, live, &bound));
+        }
+        let weights: HashSet<usize> =
+            pairs.iter().map(|(variable, _)| *variable).filter(|variable| !self.training.contains(variable)).collect();
+        Found { start, weights: weights.len(), pairs }
+    }
 }
 
 /// One value against one variable. TensorFlow converts nothing.
@@ -180,7 +278,7 @@ fn no_match(tree: &ModelTree, saved: &TrackableObjectGraph) -> WeightsError {
     let root = saved.nodes.first();
     let saved_names =
         names(&mut root.into_iter().flat_map(|root| &root.children).map(|child| child.local_name.as_str()));
-    let live = LiveGraph::new(tree, Names::Own).ok();
+    let live = LiveGraph::new(tree, Names::Own, false).ok();
     let live_root = live.as_ref().and_then(|live| live.objects.first());
     let live_names = names(&mut live_root.into_iter().flat_map(|root| &root.edges).map(|(name, _)| name.as_str()));
     WeightsError::new(

@@ -23,6 +23,8 @@ pub(crate) struct LiveObject {
     pub(crate) edges: Vec<(String, usize)>,
     /// The variable of the tree that it is.
     pub(crate) variable: Option<usize>,
+    /// Of an old optimizer: object of the model's variable, name, object of the slot's variable.
+    pub(crate) slots: Vec<(usize, String, usize)>,
 }
 
 impl LiveObject {
@@ -70,14 +72,21 @@ impl<'t> From<&'t Attribute> for Target<'t> {
 }
 
 impl LiveGraph {
-    /// The graph below the tree's root.
-    pub(crate) fn new(tree: &ModelTree, names: Names) -> Result<Self> {
+    /// The graph below the tree's root, with or without its optimizers.
+    pub(crate) fn new(tree: &ModelTree, names: Names, optimizers: bool) -> Result<Self> {
         let orders = Orders::new(tree);
-        let mut builder = Builder::new(tree, &orders, names);
+        let mut builder = Builder::new(tree, &orders, names, optimizers);
+        let mut with_slots: Vec<(usize, &Node)> = Vec::new();
         builder.number(Target::Node(tree.root));
         while let Some((object, target)) = builder.queue.pop_front() {
             let edges = match target {
-                Target::Node(node) => builder.edges(tree.node(node)?)?,
+                Target::Node(node) => {
+                    let node = tree.node(node)?;
+                    if !node.slots.is_empty() {
+                        with_slots.push((object, node));
+                    }
+                    builder.edges(node)?
+                }
                 Target::Variable(_) => Vec::new(),
                 Target::Object(edges) => edges,
                 Target::Listed(edges) => listed(edges),
@@ -92,6 +101,9 @@ impl LiveGraph {
                 object.edges = numbered;
             }
         }
+        for (object, node) in with_slots {
+            builder.slots(object, node);
+        }
         Ok(LiveGraph { objects: builder.objects })
     }
 }
@@ -100,6 +112,7 @@ struct Builder<'t> {
     tree: &'t ModelTree,
     orders: &'t Orders<'t>,
     names: Names,
+    optimizers: bool,
     objects: Vec<LiveObject>,
     nodes: HashMap<usize, usize>,
     variables: HashMap<usize, usize>,
@@ -107,11 +120,12 @@ struct Builder<'t> {
 }
 
 impl<'t> Builder<'t> {
-    fn new(tree: &'t ModelTree, orders: &'t Orders<'t>, names: Names) -> Self {
+    fn new(tree: &'t ModelTree, orders: &'t Orders<'t>, names: Names, optimizers: bool) -> Self {
         Builder {
             tree,
             orders,
             names,
+            optimizers,
             objects: Vec::new(),
             nodes: HashMap::new(),
             variables: HashMap::new(),
@@ -129,10 +143,34 @@ impl<'t> Builder<'t> {
         };
         if known == next {
             let variable = if let Target::Variable(variable) = target { Some(variable) } else { None };
-            self.objects.push(LiveObject { edges: Vec::new(), variable });
+            self.objects.push(LiveObject { variable, ..LiveObject::default() });
             self.queue.push_back((next, target));
         }
         known
+    }
+
+    /// Slot variables come after everything that edges lead to: slot after slot, in the order of the model's variables.
+    fn slots(&mut self, object: usize, node: &'t Node) {
+        let mut names: Vec<&str> = Vec::new();
+        for (_, name, _) in &node.slots {
+            if !names.contains(&name.as_str()) {
+                names.push(name);
+            }
+        }
+        let mut slots = Vec::with_capacity(node.slots.len());
+        for wanted in names {
+            let of_name = node.slots.iter().filter(|(_, name, _)| name == wanted);
+            let mut found: Vec<(usize, usize)> =
+                of_name.filter_map(|(of, _, slot)| Some((*self.variables.get(of)?, *slot))).collect();
+            found.sort_unstable();
+            for (of, slot) in found {
+                slots.push((of, wanted.to_owned(), self.number(Target::Variable(slot))));
+            }
+        }
+        self.queue.clear();
+        if let Some(object) = self.objects.get_mut(object) {
+            object.slots = slots;
+        }
     }
 
     fn edges(&self, node: &'t Node) -> Result<Vec<(String, Target<'t>)>> {
@@ -149,7 +187,9 @@ impl<'t> Builder<'t> {
         }
         if let Some(trackables) = &node.trackables {
             for (name, trackable) in trackables {
-                edges.add(name.clone(), trackable.into());
+                if !matches!(trackable, Trackable::Node(index) if self.is_left_out(*index)?) {
+                    edges.add(name.clone(), trackable.into());
+                }
             }
         } else {
             for (name, attribute) in &node.attributes {
@@ -161,7 +201,7 @@ impl<'t> Builder<'t> {
                 edges.add(self.tree.variable(variable)?.name.clone(), Target::Variable(variable));
             }
         }
-        if self.tree.flavor == Flavor::Keras3 || self.names == Names::Both {
+        if (self.tree.flavor == Flavor::Keras3 || self.names == Names::Both) && node.kind != NodeKind::Optimizer {
             self.keras3_names(node, &mut edges);
         }
         Ok(edges.list)
@@ -172,7 +212,11 @@ impl<'t> Builder<'t> {
         let Attribute::Node(index) = attribute else { return Ok(false) };
         let node = self.tree.node(*index)?;
         let training = matches!(node.kind, NodeKind::Optimizer | NodeKind::Metric | NodeKind::Loss);
-        Ok(training && node.trackables.is_none())
+        Ok((training && node.trackables.is_none()) || self.is_left_out(*index)?)
+    }
+
+    fn is_left_out(&self, node: usize) -> Result<bool> {
+        Ok(!self.optimizers && self.tree.node(node)?.kind == NodeKind::Optimizer)
     }
 
     /// Keras 3 keeps some variables in private attributes (`_kernel`), and the layers of a model in `_operations`.

@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 
 use kw_formats::tf_checkpoint::{
-    BundleBuilder, BundlePlan, GraphAttribute, GraphChild, GraphNode, OBJECT_GRAPH_KEY, TrackableObjectGraph,
+    BundleBuilder, BundlePlan, GraphAttribute, GraphChild, GraphNode, OBJECT_GRAPH_KEY, SlotVariable,
+    TrackableObjectGraph,
 };
 use kw_model::{Result, Shape};
 use serde::Deserialize;
@@ -38,8 +39,9 @@ pub(crate) fn plan(
     tree: &ModelTree,
     layout: TfLayout,
     max_shard_bytes: Option<u64>,
+    optimizers: bool,
 ) -> Result<(BundlePlan, Vec<usize>)> {
-    let objects = with_root(LiveGraph::new(tree, Names::Own)?.objects, layout);
+    let objects = with_root(LiveGraph::new(tree, Names::Own, optimizers)?.objects, layout);
     let keys = keys(&objects);
     let holds_values = holding_values(&objects);
     let mut builder = BundleBuilder::new();
@@ -52,6 +54,9 @@ pub(crate) fn plan(
         let mut node = GraphNode { has_checkpoint_values: Some(holds), ..GraphNode::default() };
         for (local_name, node_id) in object.edges {
             node.children.push(GraphChild { node_id, local_name });
+        }
+        for (original_variable_node_id, slot_name, slot_variable_node_id) in object.slots {
+            node.slot_variables.push(SlotVariable { original_variable_node_id, slot_name, slot_variable_node_id });
         }
         if let Some(variable) = object.variable {
             let described = tree.variable(variable)?;
@@ -82,6 +87,10 @@ fn with_root(mut objects: Vec<LiveObject>, layout: TfLayout) -> Vec<LiveObject> 
         for (_, to) in &mut object.edges {
             *to = to.saturating_add(1);
         }
+        for (of, _, slot) in &mut object.slots {
+            *of = of.saturating_add(1);
+            *slot = slot.saturating_add(1);
+        }
     }
     // An edge from the model back to itself would bind the model to the wrong object, so it appears twice.
     let mut root = match layout {
@@ -106,20 +115,35 @@ fn keys(objects: &[LiveObject]) -> Vec<String> {
         let path = keys.get(object).cloned().flatten().unwrap_or_default();
         for (name, to) in objects.get(object).into_iter().flat_map(|object| &object.edges) {
             if let Some(key @ None) = keys.get_mut(*to) {
-                let name = name.replace('.', "..").replace('/', ".S");
+                let name = escaped(name);
                 *key = Some(if path.is_empty() { name } else { format!("{path}/{name}") });
                 queue.push_back(*to);
+            }
+        }
+    }
+    let path = |keys: &[Option<String>], object: usize| keys.get(object).cloned().flatten().unwrap_or_default();
+    for (optimizer, object) in objects.iter().enumerate() {
+        for (of, name, slot) in &object.slots {
+            let found = format!("{}/.OPTIMIZER_SLOT/{}/{}", path(&keys, *of), path(&keys, optimizer), escaped(name));
+            if let Some(key @ None) = keys.get_mut(*slot) {
+                *key = Some(found);
             }
         }
     }
     keys.into_iter().map(Option::unwrap_or_default).collect()
 }
 
+/// A name as a part of a key.
+fn escaped(name: &str) -> String {
+    name.replace('.', "..").replace('/', ".S")
+}
+
 /// Whether a value can be reached from each object.
 fn holding_values(objects: &[LiveObject]) -> Vec<bool> {
     let mut parents: Vec<Vec<usize>> = vec![Vec::new(); objects.len()];
     for (number, object) in objects.iter().enumerate() {
-        for (_, to) in &object.edges {
+        let slots = object.slots.iter().map(|(_, _, slot)| slot);
+        for to in object.edges.iter().map(|(_, to)| to).chain(slots) {
             if let Some(of) = parents.get_mut(*to) {
                 of.push(number);
             }
