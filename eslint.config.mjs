@@ -61,6 +61,7 @@ export default defineConfig(
             "clearInterval",
             "TextDecoder",
             "gc",
+            "fetch",
           ].map((name) => [name, "readonly"]),
         ),
       },

@@ -19,6 +19,7 @@ const checks = [
   ["no format", ["cargo", ["clippy", "-p", "kw-formats", "--no-default-features", "--", "-D", "warnings"]]],
   ["rustdoc", ["cargo", ["doc", "--workspace", "--no-deps"], { env: { RUSTDOCFLAGS: "-D warnings" } }]],
   ["layers", [process.execPath, ["scripts/check-layers.mjs"]]],
+  ["dependencies", [process.execPath, ["scripts/check-dependencies.mjs"]]],
   ["tsc", ["tsc", ["--noEmit"]]],
   ["eslint", ["eslint", [".", "--max-warnings", "0"]]],
   ["prettier", ["prettier", ["--check", "--log-level", "warn", "."]]],
