@@ -6,6 +6,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 
+import { dataFile, highHeldOut } from "../../examples/transfer/digits.ts";
+import { transfer } from "../../examples/transfer/transfer.ts";
 import { loadLayersModel } from "../../ts/tfjs/load.ts";
 import { saveModel } from "../../ts/tfjs/save.ts";
 import { getWeights } from "../../ts/tfjs/weights.ts";
@@ -119,7 +121,7 @@ describe.each([
       const found = (await judge.ask({ op: "tfjs_goes_on", file, x: packed(x), y: packed(y), steps: 6 })) as Training;
       expect(found, found.message).toMatchObject({ ok: true, class: keras.className });
       expect(found.rate).toBe(Math.fround(keras.rate));
-      const [iteration, ...slots] = found.state.filter(({ name: label }) => !label.includes('learning_rate'));
+      const [iteration, ...slots] = found.state.filter(({ name: label }) => !label.includes("learning_rate"));
       expect(iteration!.values).toEqual([4]);
       // tf_keras keeps an empty momentum for every SGD.
       if (state.length > 0) expect(slots.map(({ values }) => values)).toEqual(state);
@@ -130,3 +132,23 @@ describe.each([
     },
   );
 });
+
+it("Keras 3 gets as many digits right with the example's best checkpoint", async () => {
+  const judge = new Judge(await pythonOracle(), 3);
+  try {
+    const best = join(folder, "best.weights.h5");
+    const { correctAfter, total } = await transfer(best);
+    const { images, labels } = highHeldOut;
+    const found = await judge.ask({
+      op: "tfjs_classifies",
+      config: dataFile("base.json"),
+      weights: best,
+      inputs: [packed({ shape: [labels.length, 8, 8, 1], values: images })],
+      labels: [...labels],
+    });
+    expect(found).toEqual({ ok: true, correct: correctAfter });
+    expect([correctAfter, total]).toEqual([176, 180]);
+  } finally {
+    await judge.close();
+  }
+}, 900_000);

@@ -41,4 +41,16 @@ def register(judge):
         return {"ok": True, "class": type(optimizer).__name__, "rate": rate, "state": state, "losses": losses,
                 "config": {k: v for k, v in optimizer.get_config().items() if isinstance(v, (bool, int, float))}}
 
-    judge.OPS.update(tfjs_predicts=tfjs_predicts, tfjs_goes_on=tfjs_goes_on)
+    def tfjs_classifies(job):
+        """{config, weights, inputs, labels}: how many inputs a classifier with these weights gets right."""
+        judge.fresh()
+        with judge.Stage("build"):
+            model = judge.built({"config_file": job["config"]})
+            judge.zero(model.weights)
+        with judge.Stage("load"):
+            model.load_weights(job["weights"])
+        with judge.Stage("predict"):
+            (found,) = judge.predict(model, arrays(job["inputs"]), True)
+        return {"ok": True, "correct": int((found.argmax(axis=1) == np.array(job["labels"])).sum())}
+
+    judge.OPS.update(tfjs_classifies=tfjs_classifies, tfjs_predicts=tfjs_predicts, tfjs_goes_on=tfjs_goes_on)

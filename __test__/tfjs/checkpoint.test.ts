@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, it } from "vitest";
 
+import { loadModel } from "../../ts/io/load_model.ts";
 import { modelCheckpoint } from "../../ts/tfjs/checkpoint.ts";
 import { getWeights, loadWeights } from "../../ts/tfjs/weights.ts";
 import { tf } from "./predictions.ts";
@@ -84,4 +85,19 @@ it("goes on where it stopped", async () => {
   expect(getWeights(other).map(({ data }) => data)).toEqual(getWeights(model).map(({ data }) => data));
   await other.fit(x, y, { initialEpoch: latest!.initialEpoch!, epochs: 5, callbacks: callback });
   expect(readdirSync(folder).filter((name) => name.endsWith(".h5"))).toEqual(["4.weights.h5", "5.weights.h5"]);
+});
+
+it.each(["keras", "h5"])("saves whole models with their optimizer, and goes on from one (.%s)", async (suffix) => {
+  const path = join(folder, `{epoch}.${suffix}`);
+  const model = compiled();
+  await model.fit(x, y, { epochs: 2, callbacks: modelCheckpoint(tf, path, { keep: 1 }) });
+  const saved = await loadModel(join(folder, `2.${suffix}`));
+  expect(saved.optimizer?.className).toBe("Adam");
+  expect(saved.optimizer?.variables[0]?.read()).toEqual(new BigInt64Array([2n]));
+  expect(saved.getWeights().map(({ data }) => data)).toEqual(getWeights(model).map(({ data }) => data));
+  const other = compiled();
+  const callback = modelCheckpoint(tf, path, { keep: 1 });
+  callback.setModel(other);
+  expect(await callback.checkpoint.restore()).toMatchObject({ initialEpoch: 2 });
+  expect(getWeights(other).map(({ data }) => data)).toEqual(getWeights(model).map(({ data }) => data));
 });

@@ -5,6 +5,8 @@ import {
   type ModelCheckpointOptions,
 } from "../callbacks/model-checkpoint.ts";
 import { WeightsError } from "../errors.ts";
+import { tell, type TranslationNote } from "./problems.ts";
+import { saveModel } from "./save.ts";
 import type { TfModelLike, TfNamespaceLike } from "./structural.ts";
 import { loadWeights, saveWeights } from "./weights.ts";
 
@@ -33,10 +35,18 @@ function metricOf(name: string): { name: string; direction?: "up" | "down" } {
 
 function checkpointModel(model: CompiledModel, options: TfModelCheckpointOptions): CheckpointModel {
   const flavor = options.flavor === undefined ? {} : { flavor: options.flavor };
+  // The same in each epoch: said once.
+  const told = new Set<string>();
+  const onNote = (note: TranslationNote): void => {
+    if (told.has(note.message)) return;
+    told.add(note.message);
+    tell(note, undefined);
+  };
   return {
     ...flavor,
     metrics: (model.metricsNames ?? []).map((name) => metricOf(name)),
     saveWeights: (path, saveOptions) => saveWeights(model, path, { ...saveOptions, ...flavor }),
+    save: (path, saveOptions) => saveModel(model, path, { ...saveOptions, ...flavor, onNote }),
     loadWeights: (path) => loadWeights(model, path, flavor),
   };
 }
@@ -47,7 +57,8 @@ function withoutBatch(logs: Logs | undefined): Logs {
 }
 
 /**
- * Keras' `ModelCheckpoint` for `model.fit` of TensorFlow.js: saves weights that Python opens.
+ * Keras' `ModelCheckpoint` for `model.fit` of TensorFlow.js: saves weights, or whole models with the optimizer, that
+ * Python opens.
  *
  * ```ts
  * const best = modelCheckpoint(tf, "run/best.weights.h5", { saveWeightsOnly: true, saveBestOnly: true });
