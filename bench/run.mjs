@@ -5,6 +5,7 @@
 //   npm run bench -- --only many       one file: contiguous, compressed or many
 //   npm run bench -- --rounds 9        more rounds
 //   npm run bench -- --json FILE       writes every single measurement
+//   npm run bench -- pauses            something else: pauses of the event loop while TensorFlow.js trains
 //
 // Each contender reads in a fresh process, and a round runs all of them one after the other, so that what else the
 // machine does meets all alike. A ratio is the median over rounds of contender / fs.readFileSync of the same round.
@@ -15,6 +16,11 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 
 import { benchFiles } from "./files.mjs";
+
+if (process.argv[2] === "pauses") {
+  await import("./pauses.mjs");
+  process.exit(0);
+}
 
 const { values: options } = parseArgs({
   options: {

@@ -67,6 +67,13 @@ describe("models of the corpus", () => {
     model.dispose();
   });
 
+  it("of users' own classes are refused by name", async () => {
+    await expect(loadLayersModel(tf, join(corpus, "subclassed", "k3", "model.keras"))).rejects.toMatchObject({
+      code: "ERR_WEIGHTS_UNSUPPORTED",
+      message: expect.stringContaining("Sequential and functional models only") as string,
+    });
+  });
+
   it.each(
     ["keras-2.12", "keras-3.0.5"].flatMap((release) =>
       ["cnn_bn", "compiled_adam", "dropout_seeds", "gru", "nested_functional", "offset_names", "shared_layers"].map(
