@@ -140,6 +140,27 @@ describe.each(containers)("$name", (container) => {
       expect(numbers(model)).toEqual([26]);
     });
   });
+
+  it("is one or the other after two processes saved under its name", async () => {
+    await withFolder(async (folder) => {
+      const path = join(folder, `w${container.suffix}`);
+      await save(fill(someModel(), 1), path, container);
+      const both = [saving(container, path, 1000, 15), saving(container, path, 2000, 15)];
+      expect(await Promise.all(both.map(({ failed }) => failed))).toEqual([[], []]);
+      const model = someModel();
+      await model.loadWeights(path);
+      expect([[1014], [2014]]).toContainEqual(numbers(model));
+      // What one save leaves, and nothing else, once somebody saves again.
+      await save(fill(model, 5), path, container);
+      const alone = join(folder, "alone");
+      mkdirSync(alone);
+      // Twice: over weights that are there, shards get other names, and Keras' first name stays.
+      for (let k = 0; k < 2; k++) await save(model, join(alone, `w${container.suffix}`), container);
+      expect(files(folder).filter((name) => name !== "alone").length).toBe(files(alone).length);
+      await model.loadWeights(path);
+      expect(numbers(model)).toEqual([5]);
+    });
+  });
 });
 
 /** A process that saves under one name so many times, with other values each time. */

@@ -28,6 +28,7 @@ mod pump;
 mod recipe;
 mod report;
 mod save;
+mod saves;
 mod several;
 mod shard_commit;
 mod sharded;

@@ -10,6 +10,10 @@ use std::path::{Path, PathBuf};
 use kw_model::{ByteSink, ByteSource, Code, Filesystem, Result, WeightsError, commit_file, storage_error};
 
 use crate::pump::Pump;
+use crate::saves;
+
+/// Generations among which saves that run at once choose, so that they do not meet.
+const RANDOM_GENERATIONS: u64 = 1_000_000;
 
 /// Files that an index names.
 pub(crate) trait ShardSet: Send + Sync {
@@ -169,11 +173,19 @@ pub(crate) fn commit(
     let placeholder = set.placeholder()?;
     let first = naming.folder.join(naming.name(0, 0));
     let outcome = commit_file(fs, target, overwrite, None, &mut |sink| {
-        let known: Vec<u64> = naming.present(fs).iter().filter_map(|name| naming.generation(name)).collect();
+        let present = naming.present(fs);
+        let known: Vec<u64> = present.iter().filter_map(|name| naming.generation(name)).collect();
+        // One mark is our own.
+        let others = under_way(&present, target) > 1;
         let replaces = fs.metadata(target).map_err(|error| storage_error("inspect", target, &error))?.is_some();
         // Without an index, files of these names are what a killed save left, and Keras would overwrite them as well.
-        let fresh = !replaces && (overwrite || known.is_empty());
-        let generation = if fresh { 0 } else { known.iter().max().map_or(1, |known| known.saturating_add(1)) };
+        let fresh = !replaces && !others && (overwrite || known.is_empty());
+        let next = known.iter().max().map_or(1, |known| known.saturating_add(1));
+        let generation = match (fresh, others) {
+            (true, _) => 0,
+            (false, false) => next,
+            (false, true) => next.saturating_add(saves::apart(RANDOM_GENERATIONS)),
+        };
         for number in 0..set.count() {
             let name = naming.name(generation, number);
             let path = naming.folder.join(&name);
@@ -186,10 +198,14 @@ pub(crate) fn commit(
             && generation > 0
             && exists(fs, &first)?.is_none()
         {
-            write_placeholder(fs, &first, placeholder, false)?;
+            match write_placeholder(fs, &first, placeholder, false) {
+                // Another save was faster.
+                Err(error) if error.code() == Code::Exists => {}
+                written => written?,
+            }
         }
         // As late as can be: somebody else may have saved meanwhile.
-        before = if replaces { previous(set, fs, target) } else { None };
+        before = previous(set, fs, target);
         sink.write_all(set.index(&names)?.as_bytes())
     });
     if let Err(error) = outcome {
@@ -202,8 +218,14 @@ pub(crate) fn commit(
         }
         return Err(error);
     }
-    clean(fs, target, &naming, &names, before.as_ref(), placeholder.as_deref());
+    clean(set, fs, target, &naming, &names, before.as_ref(), placeholder.as_deref());
     Ok(())
+}
+
+/// Saves to this target whose index is not in place yet.
+fn under_way(present: &[String], target: &Path) -> usize {
+    let name = target.file_name().and_then(|name| name.to_str());
+    name.map_or(0, |name| saves::under_way(present.iter().map(String::as_str), name))
 }
 
 fn exists(fs: &dyn Filesystem, path: &Path) -> Result<Option<u64>> {
@@ -217,6 +239,7 @@ fn previous(set: &dyn ShardSet, fs: &dyn Filesystem, target: &Path) -> Option<BT
 
 /// Removes what the new index does not need. The save has succeeded: what fails here is left to the next one.
 fn clean(
+    set: &dyn ShardSet,
     fs: &dyn Filesystem,
     target: &Path,
     naming: &Naming,
@@ -225,11 +248,10 @@ fn clean(
     placeholder: Option<&[u8]>,
 ) {
     let present = naming.present(fs);
-    let marker = target.file_name().and_then(|name| name.to_str()).map(|name| format!(".{name}."));
-    // Whoever saves here at this moment has shards that no index names yet.
-    let alone = !present.iter().any(|name| {
-        marker.as_ref().is_some_and(|marker| name.starts_with(marker.as_str()) && name.ends_with(".kw-tmp"))
-    });
+    // Whoever saves here at this moment has files that no index names yet; whoever has saved since, an index that names
+    // others than ours. Looked at in this order: nobody can slip through between.
+    let alone = under_way(&present, target) == 0
+        && previous(set, fs, target).is_some_and(|named| names.iter().all(|name| named.contains(name)));
     let first = naming.name(0, 0);
     for name in &present {
         if naming.of_temporary(name) {
@@ -250,7 +272,8 @@ fn clean(
     if let Some(placeholder) = placeholder {
         let path = naming.folder.join(&first);
         let stale = exists(fs, &path).ok().flatten().is_some_and(|len| len != placeholder.len() as u64);
-        if stale && !names.contains(&first) {
+        // Another save may be about to name it in its index.
+        if alone && stale && !names.contains(&first) {
             let _written = write_placeholder(fs, &path, placeholder, true);
         }
     }

@@ -8,10 +8,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use kw_formats::tf_checkpoint::{BundlePlan, ShardSlots, index_file_name, is_data_file_of};
-use kw_model::{Code, FileKind, Filesystem, Result, WeightsError, commit_file, storage_error};
+use kw_model::{Code, Filesystem, Result, WeightsError, commit_file, storage_error};
 
 use crate::pump::Pump;
-use crate::tf_state;
+use crate::{saves, tf_state};
+
+/// Numbers of files among which saves that run at once choose, so that they do not meet.
+const RANDOM_COUNTS: u64 = 50_000;
 
 /// Writes and commits the checkpoint of a prefix.
 ///
@@ -26,29 +29,37 @@ pub(crate) fn commit(
 ) -> Result<()> {
     let place = Place::of(prefix)?;
     let index = place.file(&index_file_name(&place.name));
-    check_index(fs, &index, overwrite)?;
-    let slots = place.slots(fs, bundle.num_shards())?;
     let mut data = NewFiles { fs, paths: Vec::new() };
-    let mut digests = Vec::with_capacity(bundle.tensors().len());
-    for shard in 0..bundle.num_shards() {
-        let path = place.file(&slots.file_name(&place.name, shard));
-        data.paths.push(path.clone());
-        digests.extend(write_shard(bundle, shard, &path, fs, pump)?);
-    }
-    let bytes = bundle.index(&digests, slots)?;
-    let committed = commit_file(fs, &index, overwrite, Some(bytes.len() as u64), &mut |sink| {
+    let mut written = Vec::new();
+    let mut slots = ShardSlots::fresh(0);
+    // The unfinished index is there from the beginning: others see by it that a save is under way.
+    let committed = commit_file(fs, &index, overwrite, None, &mut |sink| {
+        slots = place.slots(fs, bundle.num_shards())?;
+        let mut digests = Vec::with_capacity(bundle.tensors().len());
+        for shard in 0..bundle.num_shards() {
+            let path = place.file(&slots.file_name(&place.name, shard));
+            data.paths.push(path.clone());
+            let written = write_shard(bundle, shard, &path, fs, pump).inspect_err(|error| {
+                if error.code() == Code::Exists {
+                    // Another save had the same idea and was faster: the file is not ours to remove.
+                    data.paths.pop();
+                }
+            });
+            digests.extend(written?);
+        }
         pump.cancel.check()?;
-        sink.write_all(&bytes)
+        written = bundle.index(&digests, slots)?;
+        sink.write_all(&written)
     });
     if let Err(error) = committed {
         // The index may be in place although the last step failed: then its data must stay.
-        if may_be_in_place(fs, &index, &bytes) {
+        if !written.is_empty() && may_be_in_place(fs, &index, &written) {
             data.keep();
         }
         return Err(error);
     }
     data.keep();
-    place.remove_others(fs, slots, bundle.num_shards());
+    place.remove_others(fs, slots, bundle.num_shards(), &|| may_be_in_place(fs, &index, &written));
     tf_state::update(fs, &place.folder, &place.name)
 }
 
@@ -81,18 +92,6 @@ fn write_shard(
         Ok(())
     })?;
     Ok(digests)
-}
-
-/// Refuses before any work what the last step would refuse.
-fn check_index(fs: &dyn Filesystem, index: &Path, overwrite: bool) -> Result<()> {
-    let info = fs.metadata(index).map_err(|error| storage_error("inspect", index, &error))?;
-    match info {
-        Some(info) if info.kind == FileKind::File && !overwrite => {
-            Err(WeightsError::new(Code::Exists, format!("{} exists and may not be overwritten", index.display()))
-                .file(index.display().to_string()))
-        }
-        _ => Ok(()),
-    }
 }
 
 /// Whether the index that is there now is the new one, or cannot be read to tell.
@@ -149,7 +148,15 @@ impl Place {
             }
             storage_error("list", &self.folder, &error)
         })?;
-        ShardSlots::free(&self.name, names.iter().filter_map(|name| name.to_str()), shards)
+        let names: Vec<&str> = names.iter().filter_map(|name| name.to_str()).collect();
+        // One mark is our own.
+        let from = if self.saves_under_way(&names) > 1 { saves::apart(RANDOM_COUNTS) } else { 0 };
+        ShardSlots::free(&self.name, names, shards, u32::try_from(from).unwrap_or(0))
+    }
+
+    /// Saves to this prefix whose index is not in place yet.
+    fn saves_under_way(&self, names: &[&str]) -> usize {
+        saves::under_way(names.iter().copied(), &index_file_name(&self.name))
     }
 
     /// Whether a data file of this prefix was being written under that name: `.<name>.<random>.kw-tmp`.
@@ -158,10 +165,14 @@ impl Place {
         target.is_some_and(|(target, _)| is_data_file_of(&self.name, target).is_some())
     }
 
-    /// Removes data files that the index does not name. What cannot be removed now goes with the next save.
-    fn remove_others(&self, fs: &dyn Filesystem, slots: ShardSlots, shards: u32) {
-        for name in self.names(fs).unwrap_or_default() {
-            let Some(name) = name.to_str() else { continue };
+    /// Removes data files that the index does not name. What cannot be removed now goes with the next save, and so does
+    /// everything when somebody else is saving or has saved since (`is_ours` looks at the index): the files may be theirs.
+    fn remove_others(&self, fs: &dyn Filesystem, slots: ShardSlots, shards: u32, is_ours: &dyn Fn() -> bool) {
+        let names = self.names(fs).unwrap_or_default();
+        let names: Vec<&str> = names.iter().filter_map(|name| name.to_str()).collect();
+        // In this order: whoever is not under way when we list has no files there, or an index that we see.
+        let alone = self.saves_under_way(&names) == 0 && is_ours();
+        for name in names {
             if self.is_temporary(name) {
                 // A save that was killed left it under a name that no later save uses again.
                 let _removed = fs.remove_if_abandoned(&self.file(name));
@@ -169,7 +180,7 @@ impl Place {
             }
             let Some((shard, count)) = is_data_file_of(&self.name, name) else { continue };
             let ours = count == slots.count && shard >= slots.first && shard < slots.first.saturating_add(shards);
-            if !ours {
+            if alone && !ours {
                 let _removed = fs.remove(&self.file(name));
             }
         }

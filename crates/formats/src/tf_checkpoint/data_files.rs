@@ -43,25 +43,26 @@ impl ShardSlots {
         ShardSlots { first: 0, count: shards }
     }
 
-    /// The first run of `shards` numbers that none of `existing` (names in the same folder) uses.
+    /// The first run of `shards` numbers that none of `existing` (names in the same folder) uses, of `from` at least.
     ///
     /// # Errors
     /// [`Code::Name`] when two hundred thousand generations lie there already.
     ///
     /// ```
     /// use kw_formats::tf_checkpoint::ShardSlots;
-    /// assert_eq!(ShardSlots::free("w", ["other"], 1)?, ShardSlots { first: 0, count: 1 });
-    /// assert_eq!(ShardSlots::free("w", ["w.data-00000-of-00001"], 1)?, ShardSlots { first: 0, count: 2 });
+    /// assert_eq!(ShardSlots::free("w", ["other"], 1, 0)?, ShardSlots { first: 0, count: 1 });
+    /// assert_eq!(ShardSlots::free("w", ["w.data-00000-of-00001"], 1, 0)?, ShardSlots { first: 0, count: 2 });
     /// # Ok::<(), kw_model::WeightsError>(())
     /// ```
-    pub fn free<'a>(prefix: &str, existing: impl IntoIterator<Item = &'a str>, shards: u32) -> Result<Self> {
+    pub fn free<'a>(prefix: &str, existing: impl IntoIterator<Item = &'a str>, shards: u32, from: u32) -> Result<Self> {
         let mut used: Vec<(u32, u32)> = existing
             .into_iter()
             .filter_map(|name| is_data_file_of(prefix, name))
             .map(|(shard, count)| (count, shard))
             .collect();
         used.sort_unstable();
-        for count in shards..shards.saturating_add(200_000) {
+        let least = shards.max(from);
+        for count in least..least.saturating_add(200_000) {
             let taken = used.iter().filter(|(of, _)| *of == count).map(|(_, shard)| *shard);
             let mut first = 0_u32;
             for shard in taken {
@@ -104,7 +105,7 @@ mod tests {
         for shards in 1..4 {
             let mut existing: Vec<String> = vec!["w.data-00001-of-00004".into(), "w.data-00000-of-00002".into()];
             for _ in 0..50 {
-                let slots = ShardSlots::free("w", existing.iter().map(String::as_str), shards).expect("room");
+                let slots = ShardSlots::free("w", existing.iter().map(String::as_str), shards, 0).expect("room");
                 assert!(slots.first + shards <= slots.count);
                 for index in 0..shards {
                     let name = slots.file_name("w", index);
