@@ -7,11 +7,11 @@
 //   GET  /checkpoints/NAME           its tensors; no value is read
 //   GET  /checkpoints/NAME?verify    compares all checksums
 //   GET  /checkpoints/NAME/TENSOR    the values of one tensor, as bytes
-//   GET  /health                     memory, and the longest pause of the event loop since the last look
+//   GET  /health                     memory, and the longest pauses of the event loop since the last look
 import { createServer } from "node:http";
+import { readFileSync } from "node:fs";
 import { mkdir, readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { monitorEventLoopDelay } from "node:perf_hooks";
 import { fileURLToPath } from "node:url";
 
 import { isWeightsError, layers, openWeights, sequential, verifyWeights } from "keras-weights";
@@ -41,25 +41,63 @@ async function held() {
   return { rss: process.memoryUsage.rss(), mappings: maps.split("\n").length, files: files.length };
 }
 
+/** Milliseconds that the main thread has waited for a processor, where the system tells. */
+function waited() {
+  try {
+    return Number(readFileSync(`/proc/self/task/${process.pid}/schedstat`, "latin1").split(" ")[1]) / 1e6;
+  } catch {
+    return 0;
+  }
+}
+
+/** Watches the event loop: how long it stood still, and how long of that it had a processor. */
+class Pauses {
+  longest = 0;
+  longestOfOurs = 0;
+
+  constructor(interval = 5) {
+    let [last, lastWaited] = [performance.now(), waited()];
+    setInterval(() => {
+      const [now, nowWaited] = [performance.now(), waited()];
+      const pause = now - last - interval;
+      this.longest = Math.max(this.longest, pause);
+      this.longestOfOurs = Math.max(this.longestOfOurs, pause - (nowWaited - lastWaited));
+      [last, lastWaited] = [now, nowWaited];
+    }, interval).unref();
+  }
+
+  /** What was seen since the last call. */
+  take() {
+    const seen = { longestPause: this.longest, longestOfOurs: this.longestOfOurs };
+    this.longest = this.longestOfOurs = 0;
+    return seen;
+  }
+}
+
 /** Starts the server; resolves with it once it listens. */
 export async function start(folder, port = 0) {
   await mkdir(folder, { recursive: true });
   const current = model();
-  const pauses = monitorEventLoopDelay({ resolution: 5 });
-  pauses.enable();
+  const pauses = new Pauses();
+
+  // One save of a name at a time: of two, the second would only replace the first.
+  const saving = new Map();
+  function save(path) {
+    const turn = (saving.get(path) ?? Promise.resolve()).then(() => current.saveWeights(path, { snapshot: true }));
+    saving.set(
+      path,
+      turn.catch(() => undefined),
+    );
+    return turn;
+  }
 
   async function answer({ method, url }) {
     const { pathname, searchParams } = new URL(url, "http://localhost");
     const [, kind, name, ...tensor] = pathname.split("/").map(decodeURIComponent);
-    if (kind === "health") {
-      // The resolution of the measurement is part of what it gives.
-      const report = { ...(await held()), longestPause: pauses.max / 1e6 - 5, p99: pauses.percentile(99) / 1e6 - 5 };
-      pauses.reset();
-      return report;
-    }
+    if (kind === "health") return { ...(await held()), ...pauses.take() };
     if (kind !== "checkpoints" || name === undefined) return undefined;
     const path = place(folder, name);
-    if (method === "PUT") return current.saveWeights(path, { snapshot: true });
+    if (method === "PUT") return save(path);
     // A model of its own for each request: two loads into one model at once would be an error.
     if (method === "POST") return model().loadWeights(path);
     if (searchParams.has("verify")) return verifyWeights(path);

@@ -163,3 +163,27 @@ fn any_step_that_fails_leaves_old_or_new_and_no_litter_after_the_next_save() {
         }
     }
 }
+
+#[test]
+fn of_several_savers_to_one_name_the_result_is_one_of_all() {
+    for kind in kinds().iter().filter(|kind| kind.label != "sharded") {
+        let scratch = fresh(&format!("savers-{}", kind.label));
+        let target = scratch.0.join(kind.target);
+        let all: Vec<Values> = (1..5).map(|seed| numbered(&kind.tree, seed)).collect();
+        save(&kind.tree, &target, &kind.options, &all[0]).expect("saves");
+        for round in 0..15 {
+            std::thread::scope(|scope| {
+                for values in &all {
+                    let target = &target;
+                    scope.spawn(move || save(&kind.tree, target, &kind.options, values).expect("saves"));
+                }
+            });
+            let found = load(kind, &scratch.0).unwrap_or_else(|error| panic!("{} round {round}: {error}", kind.label));
+            let same = |values: &&Values| found.iter().all(|(variable, bytes)| values[variable] == *bytes);
+            assert_eq!(all.iter().filter(same).count(), 1, "{} round {round}: a mixture", kind.label);
+        }
+        save(&kind.tree, &target, &kind.options, &all[0]).expect("saves");
+        let left = files_in(&scratch.0).len();
+        assert!(left <= if kind.label.starts_with("bundle") { 20 } else { 1 }, "{}: litter, {left} files", kind.label);
+    }
+}
