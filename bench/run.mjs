@@ -6,6 +6,7 @@
 //   npm run bench -- --rounds 9        more rounds
 //   npm run bench -- --json FILE       writes every single measurement
 //   npm run bench -- pauses            something else: pauses of the event loop while TensorFlow.js trains
+//   npm run bench -- convert           memory of conversions instead: see convert.mjs
 //
 // Each contender reads in a fresh process, and a round runs all of them one after the other, so that what else the
 // machine does meets all alike. A ratio is the median over rounds of contender / fs.readFileSync of the same round.
@@ -15,6 +16,7 @@ import { cpus, loadavg, totalmem } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 
+import { benchConvert } from "./convert.mjs";
 import { benchFiles } from "./files.mjs";
 
 if (process.argv[2] === "pauses") {
@@ -22,14 +24,19 @@ if (process.argv[2] === "pauses") {
   process.exit(0);
 }
 
-const { values: options } = parseArgs({
+const { values: options, positionals } = parseArgs({
+  allowPositionals: true,
   options: {
+    size: { type: "string" },
     quick: { type: "boolean", default: false },
     only: { type: "string" },
     rounds: { type: "string" },
     json: { type: "string" },
   },
 });
+if (positionals[0] === "convert") {
+  process.exit((await benchConvert({ size: Number(options.size ?? 4), json: options.json })) ? 0 : 1);
+}
 const rounds = Number(options.rounds ?? (options.quick ? 3 : 5));
 const floor = "fs.readFileSync";
 

@@ -44,9 +44,8 @@ function keptByKeras({ folder: from }: Sample, suffix: "h5" | "keras"): boolean 
   return status[`roundtrip_${suffix}`]?.identical === true;
 }
 
-/** Not made from configs yet, or made of classes that no config can describe. */
-const left =
-  /^(lora|lora_int8|quant_int4|quant_int8|many_weights|subclassed|nested_containers|functional_with_attrs)$/u;
+/** Made of classes that no config can describe. */
+const left = /^(many_weights|subclassed|nested_containers|functional_with_attrs)$/u;
 
 describe.each([
   ["Keras 3", 3, "keras3"],

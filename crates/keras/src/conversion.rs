@@ -149,25 +149,20 @@ pub fn convert_model(
     check_dtype(dtype)?;
     check_texts(file)?;
     let format = format_of(tree, target, options)?;
+    // The load goes by the model's own dtypes, which say what opaque bytes are; values are cast once, on their way.
+    let load = plan_load(tree, file, &LoadOptions { cast: true, ..LoadOptions::default() })?;
     let mut tree = tree.clone();
     for variable in &mut tree.variables {
         variable.dtype = becomes(variable.dtype, dtype, format);
     }
     let tree = &tree;
-    let load = plan_load(tree, file, &LoadOptions { cast: true, ..LoadOptions::default() })?;
     let values: BTreeMap<usize, Value> = load.assignments.into_iter().map(|to| (to.variable, to.value)).collect();
     let mut left_out = BTreeMap::new();
     let plan = plan_model(tree, file, target, &values, options, fs, cancel, &mut left_out)?;
     let mut stream = Through { tree, file, plan: &plan, values, cancel, overflowed: BTreeMap::new() };
     let saved = write(&plan, &mut stream, fs, cancel, progress)?;
     let Through { values, overflowed, .. } = stream;
-    let written: BTreeSet<&str> = plan
-        .variables()
-        .iter()
-        .flat_map(|&number| [Some(number), tree.variable(number).ok().and_then(|variable| variable.stands_for)])
-        .flatten()
-        .filter_map(|number| tree.variable(number).ok().map(|variable| variable.path.as_str()))
-        .collect();
+    let cast = casts(file, &plan, &values, tree)?;
     leave_tensors(file, &plan, &values, tree, &mut left_out);
     leave_assets(file, saved.format, &mut left_out);
     Ok(ConvertReport {
@@ -178,7 +173,7 @@ pub fn convert_model(
         tensor_bytes: saved.tensor_bytes,
         left_out,
         dropped: Vec::new(),
-        cast: load.report.cast.into_iter().filter(|cast| written.contains(cast.weight.as_str())).collect(),
+        cast,
         overflowed,
     })
 }
@@ -218,6 +213,30 @@ fn plan_model(
     plan(&SaveOptions { include_optimizer: Some(false), ..options.clone() })
 }
 
+/// The weights whose values change their dtype.
+fn casts(file: &OpenedFile, plan: &SavePlan, values: &BTreeMap<usize, Value>, tree: &ModelTree) -> Result<Vec<Cast>> {
+    let mut casts = Vec::new();
+    for &number in plan.variables() {
+        let variable = tree.variable(number)?;
+        let from = match value_of(number, values, tree) {
+            Some(Value::Tensor { entry, reinterpret, .. }) => {
+                reinterpret.unwrap_or(file.reader.catalogue().entry(*entry)?.dtype)
+            }
+            Some(Value::Computed(recipe)) => recipe.from(),
+            None => continue,
+        };
+        if from != variable.dtype {
+            casts.push(Cast { weight: variable.path.clone(), from, to: variable.dtype });
+        }
+    }
+    Ok(casts)
+}
+
+/// What a variable of the new file gets; one that exists only for files takes the value of the weight it stands for.
+pub(crate) fn value_of<'v>(number: usize, values: &'v BTreeMap<usize, Value>, tree: &ModelTree) -> Option<&'v Value> {
+    values.get(&number).or_else(|| values.get(&tree.variable(number).ok()?.stands_for?))
+}
+
 /// Tensors of the old file that nothing in the new one comes from.
 fn leave_tensors(
     file: &OpenedFile,
@@ -228,8 +247,7 @@ fn leave_tensors(
 ) {
     let mut used = BTreeSet::new();
     for &number in plan.variables() {
-        let value = values.get(&number).or_else(|| values.get(&tree.variable(number).ok()?.stands_for?));
-        match value {
+        match value_of(number, values, tree) {
             Some(Value::Tensor { entry, .. }) => {
                 used.insert(*entry);
             }

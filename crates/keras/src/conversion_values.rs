@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use kw_model::{Cancel, Code, Crc32c, DType, Location, Result, TensorEntry, WeightsError, WeightsReader};
 
 use crate::cast;
+use crate::conversion::value_of;
 use crate::conversion_layout::becomes;
 use crate::load::Value;
 use crate::open::OpenedFile;
@@ -51,8 +52,7 @@ impl ValueStream for Through<'_> {
         let number = self.plan.variables().get(tensor).copied().unwrap_or(usize::MAX);
         let variable = self.tree.variable(number)?;
         let reader = self.file.reader.as_ref();
-        let value = self.values.get(&number).or_else(|| self.values.get(&variable.stands_for?));
-        let count = match value {
+        let count = match value_of(number, &self.values, self.tree) {
             None => {
                 return Err(WeightsError::new(
                     Code::Missing,

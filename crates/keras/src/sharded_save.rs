@@ -2,7 +2,7 @@
 //!
 //! Keras 3 opens `model_00000.weights.h5` whatever the index says, so a file of that name, without tensors, stays.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kw_formats::hdf5::writer::{H5Builder, H5Plan};
 use kw_model::{ByteSink, ByteSource, Code, Limits, Result, WeightsError};
@@ -103,11 +103,18 @@ impl Sharding {
 impl ShardedPlan {
     /// The index, in Keras' form: a text for a group with one tensor, a list for others.
     fn text(&self, names: &[String]) -> Result<String> {
-        let mut map = Map::new();
+        // A conversion may come back to a group that it has left.
+        let mut groups: BTreeMap<&str, (usize, Vec<usize>)> = BTreeMap::new();
         for (group, tensors, shards) in &self.groups {
+            let (count, files) = groups.entry(group).or_default();
+            *count = count.saturating_add(*tensors);
+            files.extend(shards.iter().filter(|shard| !files.contains(shard)).copied().collect::<Vec<_>>());
+        }
+        let mut map = Map::new();
+        for (group, (tensors, shards)) in groups {
             let files: Vec<&str> = shards.iter().filter_map(|shard| names.get(*shard)).map(String::as_str).collect();
             let value = match files.as_slice() {
-                [one] if *tensors == 1 => Json::from(*one),
+                [one] if tensors == 1 => Json::from(*one),
                 many => json!(many),
             };
             map.insert(format!("/{group}"), value);
