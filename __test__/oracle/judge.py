@@ -6,6 +6,7 @@ A job has an `op` (one function below each) and may have an `id`, which comes ba
 """
 
 import argparse
+import hashlib
 import json
 import logging
 import os
@@ -458,6 +459,39 @@ def h5py_op(job):
     with Stage("load"), h5py.File(job["file"], "r") as f:
         walk(f, "")
     return {"ok": True, "datasets": datasets, "groups": groups, "links": links, "libhdf5": h5py.version.hdf5_version}
+
+
+@op
+def arrays(job):
+    """{file, again}: what safetensors or numpy reads from a file, and writes once more to `again`: dtype, shape, digest by
+    name."""
+    found = {}
+    with Stage("load"):
+        if job["file"].endswith(".npz"):
+            with np.load(job["file"], allow_pickle=False) as npz:
+                values = {name: npz[name] for name in npz.files}
+            for name, value in values.items():
+                found[name] = [value.dtype.str, list(value.shape), hashlib.sha256(value.tobytes()).hexdigest()]
+            np.savez_compressed(job["again"], **values)
+        else:
+            import safetensors
+
+            tensors = safetensors.deserialize(pathlib.Path(job["file"]).read_bytes())
+            for name, tensor in tensors:
+                digest = hashlib.sha256(bytes(tensor["data"])).hexdigest()
+                found[name] = [tensor["dtype"], list(tensor["shape"]), digest]
+            numpy_can = {"F16", "F32", "F64", "I8", "I16", "I32", "I64", "U8", "U16", "U32", "U64", "BOOL"}
+            if all(dtype in numpy_can for dtype, _, _ in found.values()):
+                import safetensors.numpy
+
+                loaded = safetensors.numpy.load_file(job["file"])
+                for name, value in loaded.items():
+                    if hashlib.sha256(value.tobytes()).hexdigest() != found[name][2]:
+                        raise ValueError(f"{name}: numpy has other values than the file")
+                safetensors.numpy.save_file(loaded, job["again"], metadata={"by": "safetensors"})
+            else:
+                pathlib.Path(job["again"]).write_bytes(pathlib.Path(job["file"]).read_bytes())
+    return {"ok": True, "arrays": found}
 
 
 @op

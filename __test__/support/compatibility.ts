@@ -13,7 +13,13 @@ export const rowsOf = {
   broken: ["transaction", "whole-layer-skip", "by-name-no-match"],
   cross: ["keras-2.12-names", "other-walks", "opaque-bfloat16"],
   callbacks: ["checkpoint-batches", "checkpoint-array"],
-  checkpoints: ["checkpoint-root", "checkpoint-nothing", "checkpoint-cast", "checkpoint-optimizer", "checkpoint-overwrite"],
+  checkpoints: [
+    "checkpoint-root",
+    "checkpoint-nothing",
+    "checkpoint-cast",
+    "checkpoint-optimizer",
+    "checkpoint-overwrite",
+  ],
   orbax: ["orbax-names", "orbax-places"],
   keras1: ["time-distributed-keras1"],
   misc: [

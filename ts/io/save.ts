@@ -5,7 +5,7 @@ import { isWeightsError, WeightsError } from "../errors.ts";
 import { calling, type NativeJob, type NativeSave } from "../native.ts";
 import type { Asset } from "./assets.ts";
 import { meantOptions, type CheckpointOptions } from "./checkpoint_options.ts";
-import { finished, onlyKnown, watch, type JobOptions } from "./job.ts";
+import { argumentError, finished, onlyKnown, watch, type JobOptions } from "./job.ts";
 import { ask, askSync, mayReplace, mustAsk, replacedBy, type Overwrite, type OverwriteSync } from "./overwrite.ts";
 import { pathOf } from "./source.ts";
 import type { HeldVariable, Target } from "./target.ts";
@@ -31,6 +31,11 @@ export interface SaveContents {
   readonly maxShardSize?: number | undefined;
   /** The same in bytes; counts when both are given. */
   readonly maxShardBytes?: number | undefined;
+  /**
+   * HDF5 (`.h5`, `.weights.h5`): compresses tensors of 8 KiB and more as h5py's `compression="gzip"` does. `"gzip"` is level 4 with
+   * shuffled bytes. Such tensors take less room and longer to load, and cannot be mapped. Default: no compression.
+   */
+  readonly compression?: "gzip" | { readonly level?: number; readonly shuffle?: boolean } | undefined;
   /** safetensors: texts for the file's metadata. */
   readonly metadata?: Readonly<Record<string, string>> | undefined;
   /** TensorFlow checkpoints: the fields of `tf.train.CheckpointOptions`. */
@@ -78,6 +83,7 @@ const contentNames = [
   "includeOptimizer",
   "maxShardSize",
   "maxShardBytes",
+  "compression",
   "metadata",
   "options",
   "onWarning",
@@ -109,13 +115,22 @@ export interface Whole {
 
 const weightsAlone: Whole = { texts: {}, assets: [] };
 
+/** The compression in the form that the addon takes. */
+function compressionOf(given: SaveContents["compression"]): { level: number; shuffle: boolean } | undefined {
+  if (given === undefined) return undefined;
+  const { level = 4, shuffle = true } = given === "gzip" ? {} : typeof given === "object" ? given : { level: 0 };
+  if (Number.isInteger(level) && level >= 1 && level <= 9) return { level, shuffle };
+  throw argumentError('compression is "gzip" or { level: 1 to 9, shuffle }');
+}
+
 function plan(target: Target, path: string, given: SaveOptions, { texts, assets }: Whole): NativeSave {
   const { saveFormat, tfLayout, includeOptimizer, maxShardSize, metadata, overwrite = true } = given;
   const meant = meantOptions(given.options);
   warn(meant.warnings, given.onWarning);
   const maxShardBytes = given.maxShardBytes ?? (maxShardSize === undefined ? meant.maxShardBytes : undefined);
   const contents: SaveContents = { saveFormat, tfLayout, includeOptimizer, maxShardSize, maxShardBytes, metadata };
-  const options = JSON.stringify({ ...contents, overwrite: mayReplace(overwrite), ...texts });
+  const compression = compressionOf(given.compression);
+  const options = JSON.stringify({ ...contents, compression, overwrite: mayReplace(overwrite), ...texts });
   const [paths, bytes] = [assets.map((asset) => asset.path), assets.map((asset) => asset.bytes)];
   const save = calling((addon) => addon.planSave(JSON.stringify(target.tree), path, options, paths, bytes));
   try {

@@ -11,6 +11,7 @@ use kw_formats::zip::{ArchiveBuilder, ArchivePlan};
 use kw_model::{ByteSink, ByteSource, Filesystem, Result, commit_file};
 
 use crate::archive;
+use crate::compressed::CompressedPlan;
 use crate::pump::Pump;
 use crate::shard_commit::{self, ShardSet};
 use crate::tf_commit;
@@ -21,6 +22,7 @@ const PIECE: usize = 256 << 10;
 /// The container, laid out.
 pub(crate) enum Content {
     Hdf5(H5Plan),
+    Compressed(Box<CompressedPlan>),
     Archive(KerasPlan),
     /// Files with an index.
     Several(Box<dyn ShardSet>),
@@ -85,6 +87,7 @@ impl Content {
             Content::Hdf5(file) | Content::Archive(KerasPlan { weights: file, .. }) => {
                 file.datasets().get(tensor).map_or(0, |dataset| dataset.byte_len)
             }
+            Content::Compressed(file) => file.plain.datasets().get(tensor).map_or(0, |dataset| dataset.byte_len),
             Content::Several(set) => set.tensor(tensor).map_or(0, |(_, len)| len),
             Content::Safetensors(plan) => {
                 plan.tensors().get(tensor).map_or(0, kw_formats::safetensors::PlannedTensor::byte_len)
@@ -101,6 +104,7 @@ impl Content {
             Content::Hdf5(file) | Content::Archive(KerasPlan { weights: file, .. }) => {
                 file.datasets().get(tensor).map(|dataset| dataset.path.as_str())
             }
+            Content::Compressed(file) => file.plain.datasets().get(tensor).map(|dataset| dataset.path.as_str()),
             Content::Several(set) => set.tensor(tensor).map(|(name, _)| name),
             Content::Safetensors(plan) => plan.tensors().get(tensor).map(kw_formats::safetensors::PlannedTensor::name),
             Content::Npz(plan) => plan.tensors().get(tensor).map(kw_formats::npy::PlannedArray::name),
@@ -114,6 +118,7 @@ impl Content {
     pub(crate) fn file_len(&self) -> u64 {
         match self {
             Content::Hdf5(file) => file.file_len(),
+            Content::Compressed(file) => file.plain.file_len(),
             Content::Archive(plan) => plan.zip.file_len(),
             Content::Several(set) => (0..set.count()).map(|shard| set.shard_len(shard)).sum(),
             Content::Safetensors(plan) => plan.file_len(),
@@ -134,6 +139,7 @@ impl Content {
         pump: &mut Pump<'_>,
     ) -> Result<()> {
         match self {
+            Content::Compressed(file) => return file.commit(target, overwrite, fs, pump),
             Content::Several(set) => return shard_commit::commit(set.as_ref(), target, overwrite, fs, pump),
             Content::Checkpoint(bundle) => return tf_commit::commit(bundle, target, overwrite, fs, pump),
             _ => {}
@@ -141,7 +147,7 @@ impl Content {
         commit_file(fs, target, overwrite, Some(self.file_len()), &mut |sink| match self {
             Content::Hdf5(file) => write_hdf5(file, 0, sink, pump),
             Content::Archive(plan) => plan.write(sink, pump),
-            Content::Several(_) | Content::Checkpoint(_) => Ok(()),
+            Content::Compressed(_) | Content::Several(_) | Content::Checkpoint(_) => Ok(()),
             Content::Safetensors(plan) => {
                 let mut emitter = plan.emit(sink, pump.digests)?;
                 for tensor in 0..plan.tensors().len() {

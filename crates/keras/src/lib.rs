@@ -10,6 +10,7 @@ mod by_path_save;
 pub mod cast;
 mod checkpoint_path;
 mod composite;
+mod compressed;
 mod content;
 mod conversion;
 mod conversion_layout;
@@ -53,7 +54,8 @@ pub use orders::{Orders, WeightOrders, weight_orders};
 pub use recipe::{Expression, Order, Recipe};
 pub use report::{Cast, LoadReport, SaveReport, Skipped, Warning, WarningCode};
 pub use save::{
-    KERAS2_VERSION, KERAS3_VERSION, SaveOptions, SavePlan, ValueStream, execute_save, plan_save, plan_save_with,
+    CompressionOptions, KERAS2_VERSION, KERAS3_VERSION, SaveOptions, SavePlan, ValueStream, execute_save, plan_save,
+    plan_save_with,
 };
 pub use tf_state::latest_checkpoint;
 pub use tree::{Attribute, Converter, Flavor, ModelTree, Node, NodeKind, TREE_VERSION, Trackable, Tracked, Variable};

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use kw_formats::hdf5::writer::{DatasetOptions, H5Attribute, H5Builder, H5Plan};
+use kw_formats::hdf5::writer::{Compression, DatasetOptions, H5Attribute, H5Builder, H5Plan};
 use kw_model::{Cancel, Code, DType, Filesystem, Result, WeightsError};
 use serde::Deserialize;
 
 use crate::by_path_save;
+use crate::compressed::CompressedPlan;
 use crate::content::{Asset, Content, KerasPlan};
 use crate::format::{self, Format};
 use crate::layout::object_paths::{Walk, vars};
@@ -55,6 +56,17 @@ pub struct SaveOptions {
     pub metadata: BTreeMap<String, String>,
     /// Whether every tensor carries a CRC32C in an attribute that Keras ignores; default yes.
     pub digests: Option<bool>,
+    /// HDF5: compress tensors of 8 KiB and more; default no.
+    pub compression: Option<CompressionOptions>,
+}
+
+/// gzip as h5py calls it.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub struct CompressionOptions {
+    /// From 1 (fast) to 9 (small).
+    pub level: u8,
+    /// Sorts the bytes of the elements by their place first.
+    pub shuffle: bool,
 }
 
 impl Default for SaveOptions {
@@ -74,6 +86,7 @@ impl Default for SaveOptions {
             max_shard_bytes: None,
             metadata: BTreeMap::new(),
             digests: None,
+            compression: None,
         }
     }
 }
@@ -199,12 +212,12 @@ fn plan(
         Format::LegacyH5 => {
             legacy_save::write(tree, options, &mut writer)?;
             let Writer { builder, variables, .. } = writer;
-            (Content::Hdf5(builder.plan()?), variables)
+            (hdf5(builder, options)?, variables)
         }
         Format::Keras3H5 => {
             object_paths(tree, options, &mut writer)?;
             let Writer { builder, variables, .. } = writer;
-            (Content::Hdf5(builder.plan()?), variables)
+            (hdf5(builder, options)?, variables)
         }
         Format::Keras => {
             object_paths(tree, options, &mut writer)?;
@@ -232,6 +245,20 @@ fn plan(
     Ok(SavePlan::of_content(format, target, options, content, variables))
 }
 
+/// An HDF5 file, compressed if that is asked for.
+fn hdf5(builder: H5Builder, options: &SaveOptions) -> Result<Content> {
+    Ok(match options.compression {
+        Some(CompressionOptions { level, shuffle }) => {
+            if !(1..=9).contains(&level) {
+                let message = format!("compression has the levels 1 to 9, not {level}");
+                return Err(WeightsError::new(Code::Argument, message));
+            }
+            Content::Compressed(Box::new(CompressedPlan::new(builder, Compression { level, shuffle })?))
+        }
+        None => Content::Hdf5(builder.plan()?),
+    })
+}
+
 /// Refuses options that this format has no meaning for, as Keras raises `ValueError`.
 fn check_options(options: &SaveOptions, format: Format, assets: bool) -> Result<()> {
     let whole = matches!(format, Format::LegacyH5 | Format::Keras | Format::TfjsLayers);
@@ -256,6 +283,11 @@ fn check_options(options: &SaveOptions, format: Format, assets: bool) -> Result<
     )?;
     refuse_option(format != Format::TfCheckpoint && options.tf_layout.is_some(), "tfLayout", "TensorFlow checkpoints")?;
     refuse_option(format != Format::Safetensors && !options.metadata.is_empty(), "metadata", "safetensors files")?;
+    refuse_option(
+        options.compression.is_some() && !matches!(format, Format::LegacyH5 | Format::Keras3H5),
+        "compression",
+        "HDF5 files (.h5, .weights.h5)",
+    )?;
     refuse_option(format != Format::Keras && assets, "assets", ".keras archives")
 }
 

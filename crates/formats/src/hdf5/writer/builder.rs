@@ -46,7 +46,7 @@ pub struct DatasetOptions {
 /// Collects groups, attributes and datasets. Objects appear in the file in the order in which
 /// they were added, members under their group; the values of datasets follow in the order
 /// in which the datasets were added.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct H5Builder {
     pub(super) objects: Vec<Object>,
     by_path: HashMap<String, usize>,
@@ -55,14 +55,14 @@ pub struct H5Builder {
     datasets: usize,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Object {
     pub(super) path: String,
     pub(super) attributes: Vec<(String, H5Attribute)>,
     pub(super) kind: Kind,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Kind {
     Group { members: Vec<usize> },
     Dataset { number: usize, dtype: DType, shape: Shape, options: DatasetOptions, chunks: Option<SpooledChunks> },
@@ -151,6 +151,23 @@ impl H5Builder {
     pub fn chunked_dataset(&mut self, path: &str, chunks: SpooledChunks, options: DatasetOptions) -> Result<usize> {
         let (dtype, shape) = (chunks.chunks.dtype, chunks.chunks.shape.clone());
         self.add_dataset(path, dtype, shape, options, Some(chunks))
+    }
+
+    /// Says that a dataset that was added before was compressed meanwhile.
+    ///
+    /// # Errors
+    /// [`Code::Missing`] when there is no dataset of this path, dtype and shape.
+    pub fn compress(&mut self, path: &str, found: SpooledChunks) -> Result<()> {
+        let object = self.by_path.get(path).and_then(|&number| self.objects.get_mut(number));
+        match object.map(|object| &mut object.kind) {
+            Some(Kind::Dataset { dtype, shape, chunks, .. })
+                if *dtype == found.chunks.dtype && *shape == found.chunks.shape =>
+            {
+                *chunks = Some(found);
+                Ok(())
+            }
+            _ => Err(WeightsError::new(Code::Missing, format!("there is no such dataset {path}")).weight(path)),
+        }
     }
 
     fn add_dataset(
