@@ -6,6 +6,7 @@ import random
 import sys
 
 import numpy as np
+import odd_models
 
 from common import fill, npz_safe, weights_record
 
@@ -17,6 +18,9 @@ WORDS = ["enc", "Dec", "block", "Head", "stem-a", "x.y", "conv", "dense", "lstm"
 def register(judge):
     global J
     J = judge
+    odd_models.register(judge)
+    judge.op(odd_names)
+    judge.op(odd_model)
     judge.op(random_model)
     judge.op(random_check)
 
@@ -427,17 +431,23 @@ def save_all(model, folder):
         "legacy.h5": legacy,
         "full.h5": lambda: model.save(str(folder / "full.h5")),
     }.items():
-        try:
-            with J.Heard():
-                save()
-            out[name] = "ok"
-        except Exception as e:
-            out[name] = f"{type(e).__name__}: {str(e)[:400]}"
+        out[name] = saved(save)
+        if out[name] != "ok":
             (folder / name).unlink(missing_ok=True)
     return out
 
 
-KINDS = {"v3": "model.weights.h5", "legacy": "legacy.h5", "legacy_by_name": "legacy.h5", "full": "full.h5"}
+def saved(save):
+    """"ok", or what Keras said"""
+    try:
+        with J.Heard():
+            save()
+        return "ok"
+    except Exception as e:
+        return f"{type(e).__name__}: {str(e)[:400]}"
+
+
+KINDS = {"v3": "model.weights.h5", "legacy": "legacy.h5", "legacy_by_name": "legacy.h5", "full": "full.h5", "archive": "model.keras"}
 
 
 def random_model(job):
@@ -471,17 +481,57 @@ def random_model(job):
             print(f"seed {job['seed']} attempt {attempt}: {type(e).__name__}: {str(e)[:600]}", file=sys.stderr)
     else:
         raise RuntimeError(f"no model for seed {job['seed']}")
+    about = {"seed": job["seed"], "attempt": attempt, "orderDiffersFromOriginal": first != [list(w.shape) for w in model.weights]}
+    return recorded(folder, model, orders, inputs, preds, about, save_all(model, folder))
+
+
+def odd_names(_job):
+    return {"ok": True, "names": list(odd_models.MODELS[J.V])}
+
+
+def odd_model(job):
+    """{name, dir}: the same for a model of odd_models.py, archives included."""
+    folder = pathlib.Path(job["dir"])
+    folder.mkdir(parents=True, exist_ok=True)
+    KEPT.clear()
+    J.fresh()
+    if J.V == 3:  # for Lambda
+        J.K.config.enable_unsafe_deserialization()
+    model = odd_models.MODELS[J.V][job["name"]]()
+    first = [list(w.shape) for w in model.weights]
+    (folder / "config.json").write_text(json.dumps(json.loads(model.to_json()), indent=1) + "\n")
+    model = rebuilt(folder, {"freeze": []})
+    fill(model, model.weights)
+    files = save_all(model, folder)
+    files["model.keras"] = saved(lambda: model.save(str(folder / "model.keras")))
+    about = {"orderDiffersFromOriginal": first != [list(w.shape) for w in model.weights]}
+    return recorded(folder, model, [], *predicted(model), about, files)
+
+
+def predicted(model):
+    """Inputs and outputs, where both are plain lists: a verdict on a file compares them too."""
+    r = np.random.RandomState(5)
+    tensors = model.inputs if isinstance(model.inputs, list) else [model.inputs]
+    shapes = [(2, *tuple(t.shape)[1:]) for t in tensors]
+    inputs = [r.randint(0, 8, s) if "int" in str(t.dtype) else r.uniform(-1, 1, s).astype("float32") for s, t in zip(shapes, tensors)]
+    try:
+        return inputs, J.predict(model, inputs, eager=True)
+    except Exception as e:
+        print(f"no predictions: {type(e).__name__}: {str(e)[:200]}", file=sys.stderr)
+        return [], []
+
+
+def recorded(folder, model, orders, inputs, preds, about, files):
     weights = list(model.weights)
     values = [J.number(w) for w in weights]
     trainable = {id(w) for w in model.trainable_weights}
     expected = {
         "framework": f"{J.K.__name__.split('.')[0]} {J.K.__version__}",
-        "seed": job["seed"], "attempt": attempt,
+        **about,
         "class": type(model).__name__, "model_name": model.name,
         "freeze": orders,
         "get_weights": weights_record(weights, values, lambda w: {"trainable": id(w) in trainable}),
         "countParams": int(model.count_params()),
-        "orderDiffersFromOriginal": first != [list(w.shape) for w in weights],
         "layers": [{
             "name": l.name, "class": type(l).__name__, "trainable": bool(l.trainable),
             "weights": [J.label(w) for w in l.weights],
@@ -491,10 +541,10 @@ def random_model(job):
     arrays = {f"w{k:04d}": npz_safe(a) for k, a in enumerate(values)}
     arrays |= {f"input{k}": a for k, a in enumerate(inputs)} | {f"pred{k}": npz_safe(a) for k, a in enumerate(preds)}
     np.savez_compressed(folder / "expected.npz", **arrays)
-    expected["files"] = save_all(model, folder)
+    expected["files"] = files
     expected["reads"] = {}
     for kind, name in KINDS.items():
-        if expected["files"][name] == "ok":
+        if expected["files"].get(name) == "ok":
             expected["reads"][kind] = own_reading(folder, expected, kind, name)
     (folder / "expected.json").write_text(json.dumps(expected, indent=1) + "\n")
     return {"ok": True, **{k: expected[k] for k in ("class", "countParams", "files", "reads", "freeze")},
@@ -511,7 +561,7 @@ def own_reading(folder, expected, kind, name):
 
 
 def check(folder, expected, file, kind):
-    if kind == "full":
+    if kind in ("full", "archive"):
         with J.Heard() as heard, J.Stage("load"):
             model = J.K.models.load_model(str(file))
     else:
@@ -524,7 +574,7 @@ def check(folder, expected, file, kind):
 
 
 def random_check(job):
-    """{dir, file, kind: "legacy" | "legacy_by_name" | "v3" | "full"}: a file for the model that random_model put in dir."""
+    """{dir, file, kind: one of KINDS}: a file for the model that random_model put in dir."""
     folder = pathlib.Path(job["dir"])
     if job["kind"] not in KINDS:
         raise ValueError(f"no such kind: {job['kind']}")

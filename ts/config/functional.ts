@@ -44,7 +44,8 @@ export function readFunctional(className: string, config: JsonObject, reader: Re
     flavor: reader.flavor,
     inputs: calls.ends(config["input_layers"]),
     outputs: calls.ends(config["output_layers"]),
-    trainable: config["trainable"] !== false,
+    // Keras 2 forgets a model's own flag here; its layers have theirs.
+    trainable: reader.flavor === "keras2" || config["trainable"] !== false,
   });
   return model;
 }
@@ -127,8 +128,12 @@ class Calls {
         if (isShape(config["shape"])) tensor.learn(config["shape"]);
         return tensor;
       }
-      if (item["class_name"] === "__tuple__" && isList(item["items"])) return item["items"].map(value);
-      if (item["class_name"] !== undefined) return null;
+      if (item["class_name"] === "__tuple__" && isList(item["items"])) {
+        const items = item["items"].map(value);
+        if (flatten(items, isSymbolic).length > 0 || missing.length > 0) return items;
+      }
+      // Slices, dtypes, constants and tuples of them: no tensors of the graph, written again as they are.
+      if (item["class_name"] !== undefined) return item;
       return Object.fromEntries(Object.entries(item).map(([key, inner]) => [key, value(inner)]));
     };
     const args = (isList(node["args"]) ? node["args"] : []).map(value);

@@ -9,13 +9,17 @@ export function writeLegacyModel(model: Model): JsonObject {
   return { class_name: className ?? model.className, config: config ?? {} };
 }
 
+/** Classes that modern configs call by the name Keras exports them under, older ones by Python's. */
+const pythonNames: Readonly<Record<string, string>> = { GroupQueryAttention: "GroupedQueryAttention" };
+
 /** A layer of a model. What wrappers have inside stays as it is, as Keras leaves it. */
 function legacyEntry(entry: JsonObject): JsonObject {
   const registered = textAt(entry, "registered_name");
-  const className = registered?.includes(">") ? registered : (entry["class_name"] ?? null);
+  const className = registered?.includes(">") ? registered : pythonName(entry["class_name"] ?? null);
   const config = configOf(entry["config"]);
   const { layers, ...rest } = config;
-  const inside = isList(layers) && layers.every(isEntry) ? { layers: layers.map(legacyEntry) } : {};
+  const isModel = className !== "Pipeline" && isList(layers) && layers.every(isEntry);
+  const inside = isModel ? { layers: layers.map(legacyEntry) } : {};
   const { name, inbound_nodes: nodes } = entry;
   return {
     class_name: className,
@@ -24,6 +28,10 @@ function legacyEntry(entry: JsonObject): JsonObject {
     ...(name !== undefined && { name }),
     ...(nodes !== undefined && { inbound_nodes: nodes }),
   };
+}
+
+function pythonName(className: Json): Json {
+  return typeof className === "string" ? (pythonNames[className] ?? className) : className;
 }
 
 function inOrder(model: JsonObject, values: JsonObject): JsonObject {

@@ -71,12 +71,13 @@ function writeConfig(layer: Layer, kept: JsonObject): JsonObject {
   const base: JsonObject = layer.writesPlainConfig()
     ? { name: layer.name, dtype: layer.dtypePolicy.name }
     : { name: layer.name, trainable: layer.trainable, dtype: policyConfig(layer.dtypePolicy, layer.flavor) };
+  const common: JsonObject = layer.writesNameOnly() ? { name: layer.name } : base;
   if (layer.kind === "sequential") return writeSequential(layer as Model, kept, base);
   if (layer.kind === "functional") return writeFunctional(layer as Model, kept);
   if (Object.keys(kept).length > 0)
     return { ...kept, name: layer.name, ...(kept["trainable"] !== undefined && { trainable: layer.trainable }) };
   const writer = { flavor: layer.flavor, layer: writeLayer };
-  return { ...base, ...(layer instanceof DeclaredLayer ? layer.writeConfig(writer) : layer.getConfig()) };
+  return { ...common, ...(layer instanceof DeclaredLayer ? layer.writeConfig(writer) : layer.getConfig()) };
 }
 
 function moduleOf(layer: Layer): Json {

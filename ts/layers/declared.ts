@@ -209,6 +209,11 @@ export class DeclaredLayer<F extends Fields = Fields> extends Layer {
   }
 
   /** @internal */
+  override writesNameOnly(): boolean {
+    return this.#definition.nameOnly === true;
+  }
+
+  /** @internal */
   override configName(): string {
     return this.#definition.configName ?? this.className;
   }

@@ -95,6 +95,8 @@ export interface LayerDefinition<F extends Fields = Fields> {
   inputShape?(config: ConfigOf<F>, flavor: Flavor): Shape | undefined;
   /** The flavour whose configs of the class have no `trainable` and the dtype as a bare name. */
   readonly plainConfig?: Flavor;
+  /** Whether its configs say the name and its own entries, and nothing else that layers have. */
+  readonly nameOnly?: true;
   /** Whether Keras 3 counts it as built as soon as it is made. */
   readonly builtAtOnce?: boolean;
   /** What `trainable` is when nobody says; absent: true. */

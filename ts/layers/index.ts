@@ -76,6 +76,7 @@ export const layers = {
   convLstm2d: factory(recurrentConvolution.convLstm2d),
   convLstm3d: factory(recurrentConvolution.convLstm3d),
   bidirectional: factory(wrappers.bidirectional),
+  pipeline: factory(wrappers.pipeline),
   timeDistributed: factory(wrappers.timeDistributed),
   multiHeadAttention: factory(attention.multiHeadAttention),
   groupQueryAttention: factory(attention.groupQueryAttention),

@@ -5,7 +5,7 @@ import { inScope, keras2Scope } from "../model/scope.ts";
 import { isShape, type Shape, type ShapeStructure } from "../model/shape.ts";
 import { cloneLayer } from "./declared.ts";
 import { defineLayer, type Part, type ShapeContext } from "./definition.ts";
-import { inner, nullable, text, type Fields } from "./fields.ts";
+import { inner, innerList, nullable, text, type Fields } from "./fields.ts";
 
 function directionName(direction: string, layer: Layer, flavor: Flavor): string {
   const bare =
@@ -80,6 +80,31 @@ function doubled(shape: Shape): Shape {
   const last = shape.at(-1) ?? null;
   return [...shape.slice(0, -1), last === null ? null : 2 * last];
 }
+
+/** `Pipeline` (Keras 3): layers one after another that are no model. */
+export const pipeline = defineLayer({
+  className: "Pipeline",
+  flavors: ["keras3"],
+  args: ["layers"],
+  nameOnly: true,
+  config: { layers: innerList() },
+  parts: ({ config }) => [
+    {
+      attr: "layers",
+      aliases: ["_pipeline_layers"],
+      value: config.layers,
+      build: ({ input }) => {
+        let shape: ShapeStructure = input;
+        for (const layer of config.layers) {
+          if (!layer.built) layer.build(shape);
+          shape = layer.computeOutputShape(shape);
+        }
+      },
+    },
+  ],
+  outputShape: ({ config, input }) =>
+    config.layers.reduce<ShapeStructure>((shape, layer) => layer.computeOutputShape(shape), input),
+});
 
 /** `TimeDistributed`: one layer for each step. */
 export const timeDistributed = defineLayer({

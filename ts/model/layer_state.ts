@@ -316,6 +316,11 @@ export abstract class LayerState {
     return false;
   }
 
+  /** @internal Whether its configs have its name, and neither `trainable` nor a dtype. */
+  writesNameOnly(): boolean {
+    return false;
+  }
+
   /** @internal Whether a build ran, whatever {@link built} says of layers that need none. */
   get wasBuilt(): boolean {
     return this.#built;

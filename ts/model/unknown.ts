@@ -6,6 +6,7 @@ import { isDType, type DType } from "../tensor.ts";
 import { fail } from "./failure.ts";
 import type { Layer } from "./layer.ts";
 import { snakeCase } from "./naming.ts";
+import { unknownShape } from "./shape.ts";
 import { describe, type Description } from "./tree.ts";
 
 /** A weight that a file has and no definition tells of. */
@@ -26,6 +27,12 @@ export interface Adopted {
 
 function lacking(nodes: readonly (Layer | Optimizer)[]): Layer[] {
   return nodes.filter((node): node is Layer => !(node instanceof Optimizer) && node.lacksWeights());
+}
+
+/** Whether it gets a tensor whose shape nobody knows, so that it could not be built. */
+function isBehindUnknown(node: Layer | Optimizer): boolean {
+  if (node instanceof Optimizer || node.built || node.kind !== "layer") return false;
+  return node.nodes.some(({ inputs }) => inputs.some(({ shape }) => shape === unknownShape));
 }
 
 /**
@@ -59,7 +66,7 @@ export interface LoadTarget {
 export function loadTarget(root: Layer, source: Source): LoadTarget {
   const target = describe(root);
   const unknown = lacking(target.nodes);
-  if (unknown.length === 0) return { target, failed: () => undefined };
+  if (unknown.length === 0 && !target.nodes.some(isBehindUnknown)) return { target, failed: () => undefined };
   const failed = (): void => {
     for (const layer of unknown) layer.forget?.();
   };
@@ -106,8 +113,9 @@ export function saveTarget(root: Layer): Target {
 
 /** Gives layers of unknown classes the weights that a file has for them; those it has nothing for stay as they are. */
 export function adoptFrom(root: Layer, file: WeightsFile): void {
-  const unknown = lacking(describe(root, { optimizers: "none" }).nodes);
-  if (unknown.length === 0) return;
+  const { nodes } = describe(root, { optimizers: "none" });
+  const unknown = lacking(nodes);
+  if (unknown.length === 0 && !nodes.some(isBehindUnknown)) return;
   const groups = new Set(file.groups());
   const byPath = new Map(file.entries().map((entry) => [entry.path, entry] as const));
   const weightAt = (path: string, name: string): AdoptedWeight => {
@@ -143,7 +151,7 @@ export function adoptFrom(root: Layer, file: WeightsFile): void {
     if (found !== undefined) layer.adopt?.(found);
   }
   for (const layer of paths.keys()) {
-    if (layer.built || layer.kind !== "layer") continue;
+    if (!isBehindUnknown(layer)) continue;
     const weights = foundFor(layer)?.weights.map(({ shape }) => shape) ?? [];
     if (weights.length > 0 && layer.buildForWeights?.(weights) !== true) cannotBuild(layer, unknown[0]);
   }
@@ -152,8 +160,10 @@ export function adoptFrom(root: Layer, file: WeightsFile): void {
 function cannotBuild(layer: Layer, unknown: Layer | undefined): never {
   return fail(
     "ERR_WEIGHTS_UNKNOWN_LAYER",
-    `nobody declared the class ${unknown?.className ?? "of a layer"}, so the shape that "${layer.name}" gets is not known: ` +
-      "declare it with registerLayer()",
+    `the shape that "${layer.name}" gets is not known, and its weights do not say it: before it comes ` +
+      (unknown === undefined
+        ? "an operation"
+        : `the class ${unknown.className}, which nobody declared with registerLayer()`),
     { layer: unknown?.name ?? layer.name },
   );
 }
