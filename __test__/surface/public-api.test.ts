@@ -251,6 +251,7 @@ test("layers", () => {
       "multiply",
       "normalization",
       "permute",
+      "pipeline",
       "prelu",
       "randAugment",
       "randomBrightness",
