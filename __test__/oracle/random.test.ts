@@ -72,7 +72,8 @@ describe.each([
         file,
       ).toEqual(wanted);
     }
-    if (made.files["full.h5"] === "ok") {
+    // Keras cannot always read its own: frozen parts change an order that it then does not find again.
+    if (made.reads["full"] === "ok") {
       const whole = await loadModel(join(dir, "full.h5"));
       expect(whole.getWeights().map((t) => sha256(t.data))).toEqual(wanted);
     }
