@@ -1,5 +1,14 @@
 import { initialize, type Initializer } from "../initializers.ts";
-import { castInto, checkKept, isTensor, rawArray, Tensor, type DType, type RawArray, type TypedArray } from "../tensor.ts";
+import {
+  castInto,
+  checkKept,
+  isTensor,
+  rawArray,
+  Tensor,
+  type DType,
+  type RawArray,
+  type TypedArray,
+} from "../tensor.ts";
 import { fail } from "./failure.ts";
 import { defaultFlavor, type Flavor } from "./flavor.ts";
 import { takeName } from "./naming.ts";
