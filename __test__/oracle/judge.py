@@ -114,6 +114,13 @@ def label(w):
 
 def fresh(seed=42):
     K.backend.clear_session()
+    # For the Lambda layers of our own models.
+    if V == 3:
+        K.config.enable_unsafe_deserialization()
+    else:
+        from tf_keras.src.saving import serialization_lib
+
+        serialization_lib.enable_unsafe_deserialization()
     random.seed(5)
     K.utils.set_random_seed(seed)
 

@@ -280,7 +280,7 @@ def many_outputs_nested():
     return M(j, [L.Concatenate()([a, c, d]), e])
 
 
-@model()
+@model(3)  # Keras 2 refuses them
 def strange_names():
     L = layers()
     i = I(4, name="in put")
@@ -339,8 +339,8 @@ def weightless_zoo():
     x = L.Permute((3, 1, 2))(L.Resizing(4, 4)(x))
     y = L.Dot(axes=1)([L.Flatten()(x), L.Flatten()(x)])
     z = L.RepeatVector(3)(L.Dense(4)(L.Flatten()(x)))
-    z = L.ActivityRegularization(0.1)(L.Masking()(z))
-    return M(i, [y, L.Minimum()([z, L.Softmax()(z)])])
+    z = L.ActivityRegularization(0.1)(z)
+    return M(i, [y, L.Minimum()([z, L.Softmax()(z)]), L.Masking()(z)])
 
 
 @model()
@@ -436,22 +436,13 @@ def pipelines():
     return M(i, L.Dense(2)(L.GlobalAveragePooling2D()(x)))
 
 
-@model(3)
-def spectrogram():
-    L = layers()
-    i = I(64)
-    x = L.STFTSpectrogram(frame_length=16, frame_step=8, fft_length=16, trainable=True, expand_dims=False)(i)
-    return M(i, L.Dense(2)(L.Flatten()(x)))
-
-
 @model(2)
 def keras2_only():
     L = layers()
     i, j = I(6, 3), I(6, 6, 2)
     a = L.LocallyConnected1D(2, 3)(i)
     b = L.LocallyConnected2D(2, 3)(j)
-    c = J.K.layers.experimental.RandomFourierFeatures(4)(L.Flatten()(i))
-    return M([i, j], [L.Flatten()(a), L.Flatten()(b), c])
+    return M([i, j], [L.Flatten()(a), L.Flatten()(b)])
 
 
 @model(2)

@@ -120,7 +120,7 @@ export class DeclaredLayer<F extends Fields = Fields> extends Layer {
 
   /** @internal */
   override buildForWeights(weights: readonly (readonly number[])[]): boolean {
-    const input = inputShapeFor(this, weights);
+    const input = inputShapeFor(this, weights) ?? this.#sequenceFor(weights);
     if (input === undefined) return false;
     const shapes = { [this.callArguments()[0] ?? "inputs"]: input };
     this.#shapesAreGuessed = true;
@@ -128,6 +128,13 @@ export class DeclaredLayer<F extends Fields = Fields> extends Layer {
       this.#plan(shapes);
     });
     return true;
+  }
+
+  /** Recurrent layers leave their weights to a cell, whose kernel comes first and takes the features of each step. */
+  #sequenceFor([kernel]: readonly (readonly number[])[]): Shape | undefined {
+    const recurrent = /^(?:CuDNN)?(?:GRU|LSTM)$|^SimpleRNN$|^Bidirectional$/u.test(this.className);
+    const [features] = kernel ?? [];
+    return recurrent && kernel?.length === 2 && features !== undefined ? [null, null, features] : undefined;
   }
 
   /** @internal Guessed shapes are right for its weights and for nothing else. */

@@ -121,15 +121,15 @@ export function adoptFrom(root: Layer, file: WeightsFile): void {
   const weightAt = (path: string, name: string): AdoptedWeight => {
     const entry = byPath.get(path);
     if (entry === undefined) return fail("ERR_WEIGHTS_CORRUPT", `the file lists ${path} and does not have it`);
-    const last = name.slice(name.lastIndexOf("/") + 1).replace(/:\d+$/, "");
-    return { name: last, shape: entry.shape, dtype: isDType(entry.dtype) ? entry.dtype : "bfloat16" };
+    return { name, shape: entry.shape, dtype: isDType(entry.dtype) ? entry.dtype : "bfloat16" };
   };
   /** Legacy files have a group of the layer's name, whose attribute lists the weights. */
   const byNames = (name: string): Adopted | undefined => {
     const group = [`model_weights/${name}`, name].find((path) => groups.has(path));
     const names = group === undefined ? undefined : weightNames(file.attributes(group));
     if (group === undefined || names === undefined) return undefined;
-    return { layout: "names", weights: names.map((weight) => weightAt(`${group}/${weight}`, weight)), parts: [] };
+    const weights = names.map((weight) => weightAt(`${group}/${weight}`, nameInside(weight, name)));
+    return { layout: "names", weights, parts: [] };
   };
   const children = childrenOf(groups);
   /** The other files have a group at the layer's path: numbered weights, and groups of what its attributes hold. */
@@ -152,9 +152,14 @@ export function adoptFrom(root: Layer, file: WeightsFile): void {
   }
   for (const layer of paths.keys()) {
     if (!isBehindUnknown(layer)) continue;
-    const weights = foundFor(layer)?.weights.map(({ shape }) => shape) ?? [];
+    const weights = allWeights(foundFor(layer)).map(({ shape }) => shape);
     if (weights.length > 0 && layer.buildForWeights?.(weights) !== true) cannotBuild(layer, unknown[0]);
   }
+}
+
+/** With those of the parts, which the other layouts keep apart. */
+function allWeights(found: Adopted | undefined): AdoptedWeight[] {
+  return found === undefined ? [] : [...found.weights, ...found.parts.flatMap(([, part]) => allWeights(part))];
 }
 
 function cannotBuild(layer: Layer, unknown: Layer | undefined): never {
@@ -170,6 +175,12 @@ function cannotBuild(layer: Layer, unknown: Layer | undefined): never {
 
 function under(path: string, name: string): string {
   return path === "" ? name : `${path}/${name}`;
+}
+
+/** What a weight is called inside its layer: layers inside an unknown one all have a `kernel`. */
+function nameInside(weight: string, layer: string): string {
+  const parts = weight.replace(/:\d+$/, "").split("/");
+  return parts.slice(parts.slice(0, -1).indexOf(layer) + 1).join("/");
 }
 
 /** The names of the groups below each group. */
