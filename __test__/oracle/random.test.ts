@@ -110,6 +110,12 @@ describe.each([
       ["ours.npz", undefined, {}],
     ] as const) {
       const file = join(dir, name);
+      // Keras 2 may give two weights one name, in models inside models: what holds arrays by name alone cannot have both.
+      const names = model.weights.map(({ path }) => path);
+      if (new Set(names).size < names.length && /safetensors|npz/.test(name)) {
+        await expect(model.saveWeights(file, options)).rejects.toMatchObject({ code: "ERR_WEIGHTS_NAME" });
+        continue;
+      }
       if (kind === "archive") {
         await model.save(file);
         const whole = await loadModel(file);

@@ -12,6 +12,8 @@ const length = 3 << 20;
 const turns = [0, 1, 2, 3, 4, 6, 8, 10, 13, 17, 22, 28, 35, 50];
 
 function bytesOf({ buffer, byteOffset, byteLength }: Float32Array): Buffer {
+  // No Buffer can be made of what was transferred.
+  if (byteLength === 0) return Buffer.alloc(0);
   return Buffer.from(buffer, byteOffset, byteLength);
 }
 
