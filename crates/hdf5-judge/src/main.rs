@@ -136,6 +136,10 @@ fn judge_rewritten(scratch: &Path, original: &Facts) -> Vec<String> {
 }
 
 fn collect(path: &Path, files: &mut Vec<PathBuf>) {
+    // Attacks are for us alone: libhdf5 allocates what they ask for, and this process ends.
+    if path.file_name().is_some_and(|name| name == "_museum") {
+        return;
+    }
     if path.is_dir() {
         for entry in std::fs::read_dir(path).into_iter().flatten().flatten() {
             collect(&entry.path(), files);
